@@ -1,6 +1,10 @@
 """The interface of strategies: `ask` for legs, `tell` their results."""
 
+import abc
+import math
 from typing import Any
+
+import numpy as np
 
 from evo import member as member_lib
 from evo import space as space_lib
@@ -9,7 +13,22 @@ Leg = member_lib.Leg
 Result = member_lib.Result
 
 
-class Strategy:
+def require(name: str, value: Any, valid: bool, expected: str) -> None:
+  """Raises ValueError naming the option, its value and what was expected."""
+  if not valid:
+    raise ValueError(f'{name} is {value!r}; expected {expected}')
+
+
+def selection_loss(result: Result) -> float:
+  """The loss that ranks a result: finite, or infinite for every failure.
+
+  A NaN would compare false with everything and so could win a tournament; an
+  infinite loss of either sign is a failure too.
+  """
+  return result.loss if math.isfinite(result.loss) else math.inf
+
+
+class Strategy(abc.ABC):
   """Decides what is tried next.
 
   A strategy is a function of its seed and of what it was asked and told, in
@@ -21,8 +40,11 @@ class Strategy:
     seed: of the strategy's own draws.
     population: members that train side by side.
     segments: of one member's whole budget.
+    initial: configurations of the first members.
     member_seed: seed of every member, shared so that configurations are
       compared on the same initialisation and the same batches.
+    asks: calls of `ask` so far.
+    members: ids given out so far, counted from 0 in the order of asking.
   """
 
   def __init__(
@@ -44,15 +66,18 @@ class Strategy:
       initial: configurations of the first members; by default the baseline,
         and the rest are drawn from the space.
     """
+    require('population', population, population >= 1, 'at least 1')
+    require('segments', segments, segments >= 1, 'at least 1')
     self.space = space
     self.seed = seed
     self.population = population
     self.segments = segments
-    self.initial = [space.baseline] if initial is None else initial
+    self.initial = [space.baseline] if initial is None else list(initial)
     self.member_seed = member_lib.fold(seed, 'search')
-    self.asks = 0  # Calls of `ask` so far.
-    self.members = 0  # Ids given out so far.
+    self.asks = 0
+    self.members = 0
 
+  @abc.abstractmethod
   def ask(self, n: int, fresh: int | None = None) -> list[Leg]:
     """Returns legs for at most `n` free slots.
 
@@ -64,18 +89,37 @@ class Strategy:
     Returns:
       At most n legs; none where the strategy waits for results or is done.
     """
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def tell(self, results: list[Result]) -> None:
-    """Takes the results of legs, in any number and order."""
-    raise NotImplementedError
+    """Takes the results of legs that were asked, in any number and order."""
 
   def pinned(self) -> set[member_lib.Weights]:
-    """Kept states that a later leg may still inherit."""
+    """States that a leg asked later, or not yet told, may inherit.
+
+    Covers states that legs in flight are still to keep.
+    """
     return set()
 
-  def initial_configuration(self, i: int) -> dict[str, Any]:
+  def initial_configuration(self, i: int) -> member_lib.Configuration:
     """Configuration of the i-th member: given, else drawn from (seed, i)."""
     if i < len(self.initial):
       return self.initial[i]
     return self.space.sample(member_lib.generator(self.seed, 'initial', i))
+
+  def _begin_ask(self, n: int) -> np.random.Generator:
+    """Counts an ask and returns its generator."""
+    require('n', n, n >= 0, 'at least 0')
+    rng = member_lib.generator(self.seed, 'ask', self.asks)
+    self.asks += 1
+    return rng
+
+  def _new_id(self) -> int:
+    """The id of the next member."""
+    self.members += 1
+    return self.members - 1
+
+
+def startable(n: int, fresh: int | None) -> int:
+  """Members that may be started in `n` free slots."""
+  return n if fresh is None else max(0, min(n, fresh))

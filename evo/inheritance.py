@@ -1,0 +1,50 @@
+"""How weights pass from member to member on the devices."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+PyTree = Any
+
+
+def ring_copy(
+  state: PyTree, parent: jax.Array, *, axis: str, devices: int
+) -> PyTree:
+  """Copies rows between the slots of a population; runs in `shard_map`.
+
+  A copy of every shard travels once around the ring of devices, and a row is
+  taken when the visiting shard holds its parent: the memory of one more shard
+  instead of a gather of the whole population, no arithmetic that could spread
+  a NaN, and parents stay traced. All rows are read before any is written.
+
+  Args:
+    state: this device's rows, leaves `[slot / devices, ...]`.
+    parent: global slot from which each local row is copied, int32
+      `[slot / devices]`; a row that stays names itself.
+    axis: mesh axis over which slots are sharded.
+    devices: size of that axis.
+
+  Returns:
+    The rows after copying, shaped like `state`.
+  """
+  rows = parent.shape[0]
+  me = jax.lax.axis_index(axis)
+  ring = [(i, (i + 1) % devices) for i in range(devices)]
+
+  def copy(leaf: jax.Array) -> jax.Array:
+    def hop(k: int, carry):
+      visiting, out = carry
+      local = parent - ((me - k) % devices) * rows
+      here = (local >= 0) & (local < rows)
+      taken = visiting[jnp.clip(local, 0, rows - 1)]
+      out = jnp.where(here.reshape((rows,) + (1,) * (leaf.ndim - 1)), taken, out)
+      return visiting, out
+
+    carry = hop(0, (leaf, leaf))
+    for k in range(1, devices):
+      visiting = jax.lax.ppermute(carry[0], axis, ring)
+      carry = hop(k, (visiting, carry[1]))
+    return carry[1]
+
+  return jax.tree.map(copy, state)

@@ -1,0 +1,57 @@
+"""Programs: functions compiled ahead of time, once, and counted."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+@dataclasses.dataclass
+class Meter:
+  """Where the time of a session goes, in seconds, and what was compiled.
+
+  Attributes:
+    compiling: tracing, lowering and compiling programs.
+    training: devices busy with segments.
+    evaluating: devices busy with evaluations.
+    compilations: programs lowered.
+  """
+
+  compiling: float = 0.0
+  training: float = 0.0
+  evaluating: float = 0.0
+  compilations: int = 0
+
+
+class Program:
+  """A jitted function that is compiled at its first call and never again.
+
+  A later call with other shapes or dtypes raises instead of compiling anew,
+  so mutating hyperparameters cannot compile anything unnoticed.
+  """
+
+  def __init__(self, function: Callable, meter: Meter, **jit_options: Any):
+    """Sets up.
+
+    Args:
+      function: pure function of arrays.
+      meter: counts the compilation and its seconds.
+      **jit_options: of `jax.jit`, such as `donate_argnums`.
+    """
+    self._jitted = jax.jit(function, **jit_options)
+    self._meter = meter
+    self._compiled = None
+
+  def compile(self, *args: Any) -> None:
+    """Compiles for these arguments (arrays or shapes), if not yet done."""
+    if self._compiled is None:
+      begin = time.monotonic()
+      self._compiled = self._jitted.lower(*args).compile()
+      self._meter.compiling += time.monotonic() - begin
+      self._meter.compilations += 1
+
+  def __call__(self, *args: Any) -> Any:
+    self.compile(*args)
+    return self._compiled(*args)

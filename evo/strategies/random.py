@@ -1,0 +1,32 @@
+"""Random search: the null that every other strategy has to beat."""
+
+from evo import strategy
+
+
+class Random(strategy.Strategy):
+  """Independent draws, each trained from scratch for the whole budget.
+
+  Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization", JMLR
+  13 (2012). Nothing is selected, so it also measures the winner's curse of
+  picking the best of many noisy members.
+  """
+
+  def ask(self, n: int, fresh: int | None = None) -> list[strategy.Leg]:
+    self._begin_ask(n)
+    return [self._leg() for _ in range(strategy.startable(n, fresh))]
+
+  def tell(self, results: list[strategy.Result]) -> None:
+    """Learns nothing: draws do not depend on losses."""
+    del results
+
+  def _leg(self) -> strategy.Leg:
+    member = self._new_id()
+    return strategy.Leg(
+      member=member,
+      parent=None,
+      configuration=self.initial_configuration(member),
+      source=None,
+      start=0,
+      stop=self.segments,
+      seed=self.member_seed,
+    )
