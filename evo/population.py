@@ -6,7 +6,9 @@ mesh's `member` axis. A device runs its own slots only: no program here has a
 collective over `member`, inheritance excepted.
 """
 
+import concurrent.futures
 import dataclasses
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +121,27 @@ class Population:
       ),
     }
 
+  def compile(self, slots: Slots, splits: tuple[str, ...]) -> None:
+    """Compiles side by side what every round needs."""
+    slots = self._put(slots)
+    total = self._share(np.float32(self._total_steps))
+    jobs = [
+      ('refill', (self.state, slots, slots.active)),
+      ('segment', (self._data['train'], self.state, slots, total)),
+      *(
+        (self._evaluation(split), (self._data[split], self.state, slots))
+        for split in splits
+      ),
+    ]
+    begin = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+      futures = [
+        pool.submit(self._programs[name].compile, *args) for name, args in jobs
+      ]
+      for future in futures:
+        future.result()
+    self._meter.compiling += time.monotonic() - begin
+
   def refill(self, slots: Slots, fresh: np.ndarray) -> None:
     """Initialises the slots where `fresh`, bool `[slot]`, is set."""
     self.state = self._programs['refill'](
@@ -133,16 +156,12 @@ class Population:
 
   def place(self, slot: int, row: PyTree) -> None:
     """Writes a member's state, without a member axis, into a slot."""
-    row, slot = jax.device_put(
-      (row, np.int32(slot)), jax.NamedSharding(self._mesh, SHARED)
-    )
+    row, slot = self._share((row, np.int32(slot)))
     self.state = self._programs['place'](self.state, row, slot)
 
   def segment(self, slots: Slots) -> jax.Array:
     """Dispatches one segment; returns mean training losses `[slot]`."""
-    total = jax.device_put(
-      np.float32(self._total_steps), jax.NamedSharding(self._mesh, SHARED)
-    )
+    total = self._share(np.float32(self._total_steps))
     self.state, losses = self._programs['segment'](
       self._data['train'], self.state, self._put(slots), total
     )
@@ -150,12 +169,8 @@ class Population:
 
   def evaluate(self, slots: Slots, split: str) -> jax.Array:
     """Dispatches an evaluation of the active slots; metrics `[slot]`."""
-    name = f'evaluate {split}'
-    if name not in self._programs:
-      self._programs[name] = self._program(
-        self._evaluate, (SHARED, MEMBER, MEMBER)
-      )
-    return self._programs[name](self._data[split], self.state, self._put(slots))
+    program = self._programs[self._evaluation(split)]
+    return program(self._data[split], self.state, self._put(slots))
 
   def take(self, slot: int) -> PyTree:
     """The state of one slot, copied to the host, without a member axis."""
@@ -268,6 +283,19 @@ class Population:
     )
     donated = () if donate is None else (donate,)
     return program_lib.Program(mapped, self._meter, donate_argnums=donated)
+
+  def _evaluation(self, split: str) -> str:
+    """Name of the program that scores a split; equal shapes share one."""
+    shapes = jax.tree.map(lambda x: (x.shape, x.dtype), self._data[split])
+    name = f'evaluate {jax.tree.leaves(shapes)}'
+    if name not in self._programs:
+      self._programs[name] = self._program(
+        self._evaluate, (SHARED, MEMBER, MEMBER)
+      )
+    return name
+
+  def _share(self, tree: PyTree) -> PyTree:
+    return jax.device_put(tree, jax.NamedSharding(self._mesh, SHARED))
 
   def _zeros(self, leaf: jax.ShapeDtypeStruct) -> jax.Array:
     return jnp.zeros(

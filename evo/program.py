@@ -47,11 +47,12 @@ class Program:
   def compile(self, *args: Any) -> None:
     """Compiles for these arguments (arrays or shapes), if not yet done."""
     if self._compiled is None:
-      begin = time.monotonic()
-      self._compiled = self._jitted.lower(*args).compile()
-      self._meter.compiling += time.monotonic() - begin
       self._meter.compilations += 1
+      self._compiled = self._jitted.lower(*args).compile()
 
   def __call__(self, *args: Any) -> Any:
-    self.compile(*args)
+    if self._compiled is None:
+      begin = time.monotonic()
+      self.compile(*args)
+      self._meter.compiling += time.monotonic() - begin
     return self._compiled(*args)

@@ -72,7 +72,10 @@ class Strategy(abc.ABC):
     self.seed = seed
     self.population = population
     self.segments = segments
-    self.initial = [space.baseline] if initial is None else list(initial)
+    self.initial = []
+    for configuration in [space.baseline] if initial is None else initial:
+      space.validate(configuration)
+      self.initial.append(space.canonical(configuration))
     self.member_seed = member_lib.fold(seed, 'search')
     self.asks = 0
     self.members = 0

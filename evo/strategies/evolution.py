@@ -66,10 +66,10 @@ class Evolution(strategy.Strategy):
     initial: list[member_lib.Configuration] | None = None,
     window: int | None = None,
     tournament: int = 4,
-    crossover: float = 0.25,
+    crossover: float = 0.5,
     inherit_at: float = 0.0,
     scratch: float = 0.25,
-    step: float = 0.1,
+    step: float = 0.15,
     resample: float = 0.1,
   ):
     """Sets up.
@@ -85,7 +85,9 @@ class Evolution(strategy.Strategy):
       tournament: members drawn from the window, without replacement, of
         which the best is the parent.
       crossover: probability that the parent is crossed with the winner of a
-        second tournament before mutation. The paper has none; see there.
+        second tournament before mutation. The paper has none. At 100 members
+        and 40 seeds, half did no worse than none or a quarter on any of five
+        toys, and best where many parameters contribute separately.
       inherit_at: share of the budget, in [0, 1), that a child inherits.
       scratch: probability that a child trains from scratch though it could
         inherit.
@@ -93,7 +95,10 @@ class Evolution(strategy.Strategy):
       resample: of `Space.mutate`, probability of a new draw instead.
     """
     super().__init__(
-      space, seed=seed, population=population, segments=segments,
+      space,
+      seed=seed,
+      population=population,
+      segments=segments,
       initial=initial,
     )
     window = 2 * population if window is None else window
@@ -113,9 +118,7 @@ class Evolution(strategy.Strategy):
     self.inherited = math.floor(round(inherit_at * segments, 9))
     self._flying: dict[int, _Member] = {}
     self._ready: collections.deque[_Member] = collections.deque()
-    self._window: collections.deque[_Member] = collections.deque(
-      maxlen=window
-    )
+    self._window: collections.deque[_Member] = collections.deque(maxlen=window)
 
   def ask(self, n: int, fresh: int | None = None) -> list[strategy.Leg]:
     rng = self._begin_ask(n)

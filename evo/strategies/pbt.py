@@ -81,7 +81,10 @@ class PBT(strategy.Strategy):
       explore: False copies configurations unchanged (exploit only).
     """
     super().__init__(
-      space, seed=seed, population=population, segments=segments,
+      space,
+      seed=seed,
+      population=population,
+      segments=segments,
       initial=initial,
     )
     interval = max(1, segments // 5) if interval is None else interval

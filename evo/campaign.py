@@ -1,0 +1,417 @@
+"""The campaign: search, then confirm what was found, round by round.
+
+A round is one segment of all slots and the unit of commit. The same loop runs
+a campaign and replays it: while the ledger already has the next record, the
+strategy is asked and told again as it was then. Rounds up to the newest
+checkpoint need no device; later ones are computed again and must come out the
+same.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+from evo import checkpoint as checkpoint_lib
+from evo import engine as engine_lib
+from evo import ledger as ledger_lib
+from evo import member as member_lib
+from evo import strategy as strategy_lib
+from evo import verification
+
+Record = dict[str, Any]
+
+# A population is saved once it has trained this many FLOPs per byte of state,
+# so that saving stays far below a hundredth of the time on any machine.
+_FLOPS_PER_BYTE = 5e4
+_MOST_ROUNDS = 64
+# Share of the minutes that is planned for; the rest is for what was not
+# foreseen: start-up, compiling the confirmation, the report.
+_CLOCK_MARGIN = 0.92
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+  """What a campaign may use at most; None is no bound.
+
+  Attributes:
+    members: trained to the end of their budget in the search. A member that
+      takes over another's run by an exploit is not counted again.
+    flops: charged in all, the confirmation included.
+    minutes: of wall clock, the confirmation included.
+  """
+
+  members: int | None = None
+  flops: float | None = None
+  minutes: float | None = None
+
+
+class Campaign:
+  """A search with its confirmation.
+
+  Attributes:
+    legs: all legs of the search, in order of asking.
+    results: all results of the search, in order.
+    best: result of the best member that reached the end of its budget.
+    confirmation: the last one, or None.
+    phase: `search` or `confirm`.
+    stop_reason: why the campaign ended, or None while it runs.
+    flops: charged so far.
+    tokens: trained on so far.
+  """
+
+  def __init__(
+    self,
+    engine: engine_lib.Engine,
+    strategy: strategy_lib.Strategy,
+    *,
+    ledger: ledger_lib.Ledger,
+    checkpoints: checkpoint_lib.Checkpoints,
+    events: ledger_lib.Events,
+    bounds: Bounds,
+    seed: int,
+    pairs: int,
+    confirm_splits: tuple[str, ...] = ('confirm', 'search'),
+    stop: Callable[[], str | None] = lambda: None,
+    observe: Callable[['Campaign'], None] = lambda campaign: None,
+  ):
+    """Sets up; nothing runs yet.
+
+    Args:
+      engine: runs the legs.
+      strategy: of the search.
+      ledger: read at start, appended to.
+      checkpoints: of the workdir.
+      events: what happened when.
+      bounds: of the whole campaign.
+      seed: from which the seeds of the confirmation are folded.
+      pairs: of runs in a confirmation; 0 leaves it out.
+      confirm_splits: scored in a confirmation, the one that decides first.
+      stop: asked after each round for a reason to stop there.
+      observe: called after each round.
+    """
+    self.engine, self.strategy = engine, strategy
+    self.legs, self.results, self.best = [], [], None
+    self.confirmation, self.phase, self.stop_reason = None, 'search', None
+    self.flops, self.tokens, self.round = 0.0, 0, 0
+    self.started = 0
+    self._ledger, self._checkpoints, self._events = ledger, checkpoints, events
+    self._bounds, self._seed, self._pairs = bounds, seed, pairs
+    self._confirm_splits = confirm_splits
+    self._stop, self._observe = stop, observe
+    self._committed = 0.0
+    self._plan: dict[str, float] | None = None
+    self._needed: list[set[member_lib.Weights]] = [set(), set()]
+    self._pending: Record | None = None
+    self._resume_at = self._newest_checkpoint()
+    self._seconds_before = _seconds_before(events)
+    self._begin = time.monotonic()
+    self.first_dispatch: float | None = None
+    self.last_result: float | None = None
+    self._live_rounds, self._live_flops, self._executed = 0, 0.0, 0.0
+
+  @property
+  def seconds(self) -> float:
+    """Wall clock of this campaign, earlier sessions included."""
+    return self._seconds_before + time.monotonic() - self._begin
+
+  @property
+  def replaying(self) -> bool:
+    """Whether the next round is already in the ledger."""
+    return self.round < len(self._ledger.records)
+
+  def run(self) -> None:
+    """Runs until a bound, the strategy's end or a reason to stop."""
+    number = 0
+    while self.stop_reason is None:
+      rounds = self._run_phase('search', self.strategy)
+      if self.stop_reason or (number and not rounds):
+        break
+      if not (self._pairs and self.best):
+        break
+      self._confirm(number)
+      number += 1
+      if not self.replaying and self._fresh() == 0:
+        break
+    self._flush()
+    self._checkpoints.wait()
+    self.stop_reason = self.stop_reason or self._exhausted()
+
+  def _confirm(self, number: int) -> None:
+    self.confirmation = verification.Confirmation(
+      verification.constant(
+        self.strategy.space.baseline, self.engine.budget.segments
+      ),
+      self.champion_schedule(),
+      seeds=[
+        member_lib.fold(self._seed, 'confirm', number, i)
+        for i in range(self._pairs)
+      ],
+      first_member=self.strategy.members,
+      splits=self._confirm_splits,
+    )
+    self._run_phase('confirm', self.confirmation)
+    self.strategy.members = self.confirmation.members
+
+  def champion_schedule(self) -> verification.Schedule:
+    """What is trained again from scratch in the champion's name.
+
+    For a strategy that finds schedules (PBT) the configurations along the
+    champion's lineage, else its own configuration from start to end.
+    """
+    segments = self.engine.budget.segments
+    if self.strategy.finds_schedules:
+      return verification.lineage_schedule(
+        self.legs, self.best.leg.member, segments
+      )
+    return verification.constant(self.best.leg.configuration, segments)
+
+  def _run_phase(self, phase: str, strategy: Any) -> int:
+    """Rounds until nothing is left to do; returns how many there were."""
+    self.phase = phase
+    rounds = 0
+    while self.stop_reason is None:
+      standing = self._standing()
+      if standing and standing['phase'] != phase:
+        break
+      asked = standing['asked'] if standing else self._offer()
+      legs = strategy.ask(asked['n'], asked['fresh']) if asked['n'] else []
+      if not legs and self.engine.idle():
+        break
+      results = self._advance(legs, standing)
+      strategy.tell(results)
+      self._account(strategy, legs, results)
+      self._record(asked, legs, results, standing)
+      rounds += 1
+      self._observe(self)
+    return rounds
+
+  def _advance(
+    self, legs: list[member_lib.Leg], standing: Record | None
+  ) -> list[member_lib.Result]:
+    """One round, on the devices or from the ledger."""
+    work = (len(legs) + len(self.engine.slots) - self.engine.free()) * (
+      self.engine.steps * self.engine.cost.flops_per_step
+    )
+    self._executed += work
+    if self.round <= self._resume_at:
+      self.engine.start(legs, replay=True)
+      results = self._recorded_results(standing)
+      self.engine.settle(results, replay=True)
+      if self.round == self._resume_at:
+        self.engine.restore(checkpoint_name(self.round))
+      return results
+    if self.first_dispatch is None:
+      self.engine.compile()
+      self.first_dispatch = time.monotonic()
+    self.engine.start(legs)
+    self.engine.dispatch()
+    self._flush()  # The last round is committed while this one trains.
+    results = self.engine.collect()
+    self.last_result = time.monotonic()
+    self.engine.settle(results)
+    self._live_rounds += 1
+    self._live_flops += work
+    return results
+
+  def _account(
+    self,
+    strategy: Any,
+    legs: list[member_lib.Leg],
+    results: list[member_lib.Result],
+  ) -> None:
+    self.flops += sum(result.flops for result in results)
+    self.tokens += sum(result.tokens for result in results)
+    for leg in legs:
+      if not leg.goes_on and not (strategy.takes_over and leg.source):
+        self.started += self.phase == 'search'
+        self._committed += self._run_flops(strategy, leg.start)
+    if self.phase != 'search':
+      return
+    self.legs += legs
+    self.results += results
+    for result in results:
+      whole = result.ok and result.stop == self.engine.budget.segments
+      if whole and (self.best is None or result.loss < self.best.loss):
+        self.best = result
+        if self.round > self._resume_at:
+          self.engine.keep((result.leg.member, result.stop))
+
+  def _record(
+    self,
+    asked: dict[str, Any],
+    legs: list[member_lib.Leg],
+    results: list[member_lib.Result],
+    standing: Record | None,
+  ) -> None:
+    live = self.round > self._resume_at
+    due = (self.round + 1) % self._rounds_per_checkpoint() == 0
+    self._plan = (standing['plan'] if standing else self._replan()) or self._plan
+    self._flush()
+    self._pending = {
+      'phase': self.phase,
+      'asked': asked,
+      'legs': [leg.to_json() for leg in legs],
+      'results': [_result_json(result) for result in results],
+      'plan': self._plan,
+      'checkpoint': checkpoint_name(self.round) if due else None,
+    }
+    if due and live:
+      self.engine.save(checkpoint_name(self.round))
+    self.round += 1
+    if live:
+      self.stop_reason = self._stop() or self._brake()
+
+  def _flush(self) -> None:
+    """Commits the last round, once all that it names is on storage."""
+    record, self._pending = self._pending, None
+    if record is None:
+      return
+    number = self.round - 1
+    if number < len(self._ledger.records):
+      self._ledger.check(number, record)
+    else:
+      self._checkpoints.wait()
+      self._ledger.append(record)
+      self._events.write(
+        'round', round=number, phase=record['phase'], seconds=self.seconds
+      )
+    if record['checkpoint']:
+      self._collect_garbage(number)
+
+  def _collect_garbage(self, number: int) -> None:
+    """Removes what neither this checkpoint nor the one before it needs."""
+    needed = self.strategy.pinned() | {
+      slot.leg.source
+      for slot in self.engine.slots
+      if slot.leg and slot.leg.source
+    }
+    if self.best:
+      needed.add((self.best.leg.member, self.best.stop))
+    self._needed = [self._needed[-1], needed]
+    if number <= self._resume_at:
+      return
+    names = self._checkpoints.names()
+    rounds = [name for name in names if name.startswith('round-')]
+    keep = set(rounds[-2:])
+    keep |= {engine_lib.kept_name(w) for w in set.union(*self._needed)}
+    for name in names:
+      if name not in keep:
+        self._checkpoints.remove(name)
+
+  def _offer(self) -> dict[str, Any]:
+    """What the strategy is asked for: slots, and members it may start."""
+    fresh = self._fresh() if self.phase == 'search' else None
+    return {'n': self.engine.free(), 'fresh': fresh}
+
+  def _fresh(self) -> int | None:
+    """How many more members may start under the bounds; None is no bound."""
+    room = []
+    if self._bounds.members is not None:
+      room.append(self._bounds.members - self.started)
+    limits = [self._bounds.flops, self._plan and self._plan['flops']]
+    for limit in limits:
+      if limit is not None:
+        spare = limit - self._committed - self._confirmation_flops()
+        room.append(int(spare // self._run_flops(self.strategy, 0)))
+    if self._bounds.minutes is not None and self._plan is None:
+      room.append(len(self.engine.slots) - self.started)
+    return max(0, min(room)) if room else None
+
+  def _run_flops(self, strategy: Any, start: int) -> float:
+    """At most what a run costs from segment `start` to the end."""
+    cost, segments = self.engine.cost, self.engine.budget.segments
+    evaluation = max(cost.flops_per_evaluation.values())
+    steps = (segments - start) * self.engine.steps
+    return steps * cost.flops_per_step + strategy.evaluations * evaluation
+
+  def _confirmation_flops(self) -> float:
+    runs = 2 * self._pairs
+    evaluations = len(self._confirm_splits) - 1
+    cost = max(self.engine.cost.flops_per_evaluation.values())
+    return runs * (self.engine.member_flops + evaluations * cost)
+
+  def _replan(self) -> dict[str, float] | None:
+    """Turns minutes into a bound in FLOPs, once the speed is known.
+
+    From then on only this number decides what starts, so that a run repeated
+    from its ledger takes the same decisions whatever the clock says.
+    """
+    minutes = self._bounds.minutes
+    known = self._plan and self._plan['minutes'] == minutes
+    if minutes is None or known or self.phase != 'search':
+      return None
+    if self.last_result is None or self._live_rounds < 2:
+      return None
+    speed = self._live_flops / (self.last_result - self.first_dispatch)
+    left = max(0.0, 60 * minutes * _CLOCK_MARGIN - self.seconds)
+    return {'minutes': minutes, 'flops': self._executed + speed * left}
+
+  def _brake(self) -> str | None:
+    minutes = self._bounds.minutes
+    late = minutes is not None and self.seconds > 60 * minutes
+    return 'max_minutes' if late else None
+
+  def _exhausted(self) -> str:
+    """Which bound left no room for another member."""
+    bounds = self._bounds
+    if bounds.members is not None and self.started >= bounds.members:
+      return 'max_members'
+    if self._fresh() == 0:
+      planned = self._plan and self._plan['flops']
+      if bounds.flops is None or (planned and planned < bounds.flops):
+        return 'max_minutes'
+      return 'max_flops'
+    return 'done'
+
+  def _standing(self) -> Record | None:
+    """The record that already stands for the next round."""
+    return self._ledger.records[self.round] if self.replaying else None
+
+  def _recorded_results(self, record: Record) -> list[member_lib.Result]:
+    legs = {s.leg.member: s.leg for s in self.engine.slots if s.leg}
+    return [
+      member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
+      for r in record['results']
+    ]
+
+  def _round_flops(self) -> float:
+    engine = self.engine
+    return len(engine.slots) * engine.steps * engine.cost.flops_per_step
+
+  def _rounds_per_checkpoint(self) -> int:
+    flops = _FLOPS_PER_BYTE * self.engine.state_bytes
+    return min(_MOST_ROUNDS, max(1, round(flops / self._round_flops())))
+
+  def _newest_checkpoint(self) -> int:
+    """Round of the newest checkpoint that the ledger names, or -1."""
+    saved = set(self._checkpoints.names())
+    for number in reversed(range(len(self._ledger.records))):
+      if self._ledger.records[number]['checkpoint'] in saved:
+        return number
+    return -1
+
+
+def checkpoint_name(number: int) -> str:
+  """Name of the checkpoint of a round."""
+  return f'round-{number:08d}'
+
+
+def _result_json(result: member_lib.Result) -> Record:
+  return {
+    'member': result.leg.member,
+    'status': result.status,
+    'metrics': result.metrics,
+    'flops': result.flops,
+    'tokens': result.tokens,
+    'stop': result.stop,
+  }
+
+
+def _without(record: Record, key: str) -> Record:
+  return {k: v for k, v in record.items() if k != key}
+
+
+def _seconds_before(events: ledger_lib.Events) -> float:
+  """Seconds that earlier sessions of this run took, up to their last round."""
+  return max((e.get('seconds', 0.0) for e in events.read()), default=0.0)

@@ -1,0 +1,163 @@
+"""Checkpoints: Orbax directories with digests of our own beside them.
+
+Orbax restores some flipped bits silently, so every checkpoint has a JSON file
+beside it, written last, that holds a digest of every array. A checkpoint
+without it is not there.
+"""
+
+import collections
+import concurrent.futures
+import hashlib
+import json
+from typing import Any
+
+from etils import epath
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+PyTree = Any
+
+
+def digest(tree: PyTree) -> str:
+  """A digest of the names, shapes, dtypes and bytes of all arrays."""
+  hasher = hashlib.sha256()
+  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+    array = np.ascontiguousarray(leaf)
+    head = f'{jax.tree_util.keystr(path)} {array.dtype.str} {leaf.shape}'
+    hasher.update(head.encode())
+    hasher.update(array.reshape(-1).view(np.uint8).data)
+  return hasher.hexdigest()
+
+
+class Checkpoints:
+  """The checkpoints of a workdir.
+
+  Saving copies to the host at once and writes in a background thread;
+  reading, listing and removing wait for what is still being written.
+
+  Attributes:
+    directory: that holds them.
+    restores: how many were read back from storage.
+  """
+
+  def __init__(self, directory: epath.PathLike, recent_bytes: int = 1 << 28):
+    """Opens a directory, which need not exist yet.
+
+    Args:
+      directory: local or `gs://`.
+      recent_bytes: host memory for rows that were saved last, so that most
+        heirs need not wait for storage.
+    """
+    self.directory = epath.Path(directory)
+    self.restores = 0
+    self._recent_bytes = recent_bytes
+    self._recent = collections.OrderedDict()
+    self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+    self._pending = {}
+
+  def save(
+    self,
+    name: str,
+    tree: PyTree,
+    note: dict[str, Any] | None = None,
+    *,
+    remember: bool = False,
+  ) -> None:
+    """Saves a pytree of arrays; one of the same name is replaced.
+
+    Args:
+      name: letters, digits and dashes.
+      tree: arrays, on the devices or the host.
+      note: JSON-able, returned by `note`.
+      remember: keep a copy in host memory, for a restore soon.
+    """
+    host = jax.tree.map(np.array, tree)
+    if remember:
+      self._remember(name, host)
+    self._pending[name] = self._writer.submit(
+      self._write, name, host, dict(note or {})
+    )
+
+  def wait(self) -> None:
+    """Waits until all that was saved is on storage; raises if it failed."""
+    for future in list(self._pending.values()):
+      future.result()
+    self._pending.clear()
+
+  def names(self) -> list[str]:
+    """Names of complete checkpoints, sorted."""
+    self.wait()
+    if not self.directory.exists():
+      return []
+    return sorted(p.stem for p in self.directory.glob('*.json'))
+
+  def note(self, name: str) -> dict[str, Any]:
+    """The note saved with a checkpoint."""
+    return self._seal(name)['note']
+
+  def restore(self, name: str, abstract: PyTree) -> PyTree:
+    """Reads a checkpoint back and verifies it.
+
+    Args:
+      name: of a saved checkpoint.
+      abstract: shapes and dtypes expected, with shardings where the arrays
+        belong on devices.
+
+    Returns:
+      The arrays, in the structure of `abstract`.
+
+    Raises:
+      ValueError: the checkpoint is missing or damaged.
+    """
+    if name in self._recent:
+      self._recent.move_to_end(name)
+      return self._recent[name]
+    self.wait()
+    seal = self._seal(name)
+    try:
+      with ocp.StandardCheckpointer() as checkpointer:
+        tree = checkpointer.restore(self.directory / name, abstract)
+    except Exception as error:  # Orbax raises a dozen kinds for damaged files.
+      raise ValueError(
+        f'checkpoint {name} cannot be read ({type(error).__name__}); expected'
+        ' intact files'
+      ) from error
+    self.restores += 1
+    if digest(tree) != seal['digest']:
+      raise ValueError(
+        f'checkpoint {name} is damaged; expected digest {seal["digest"]}'
+      )
+    return tree
+
+  def remove(self, name: str) -> None:
+    """Deletes a checkpoint, its digest first."""
+    self.wait()
+    self._recent.pop(name, None)
+    (self.directory / f'{name}.json').unlink(missing_ok=True)
+    if (self.directory / name).exists():
+      (self.directory / name).rmtree()
+
+  def _seal(self, name: str) -> dict[str, Any]:
+    path = self.directory / f'{name}.json'
+    if not path.exists():
+      raise ValueError(f'checkpoint {name} is missing; expected {path}')
+    return json.loads(path.read_text())
+
+  def _write(self, name: str, host: PyTree, note: dict[str, Any]) -> None:
+    (self.directory / f'{name}.json').unlink(missing_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+      checkpointer.save(self.directory / name, host, force=True)
+    seal = {'digest': digest(host), 'note': note}
+    (self.directory / f'{name}.json').write_text(json.dumps(seal))
+
+  def _remember(self, name: str, host: PyTree) -> None:
+    self._recent[name] = host
+    self._recent.move_to_end(name)
+    size = sum(_bytes(tree) for tree in self._recent.values())
+    while size > self._recent_bytes and self._recent:
+      size -= _bytes(self._recent.popitem(last=False)[1])
+
+
+def _bytes(tree: PyTree) -> int:
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,392 @@
+"""The engine: runs legs on this process's mesh and returns their results.
+
+Slots are refilled when their leg ends, like continuous batching. The table of
+slots is plain bookkeeping, so a ledger can be replayed through it without a
+device; the arrays follow from a checkpoint.
+"""
+
+import dataclasses
+import time
+from concurrent import futures
+from typing import Any
+
+import jax
+import numpy as np
+
+from evo import checkpoint as checkpoint_lib
+from evo import member as member_lib
+from evo import population as population_lib
+from evo import program as program_lib
+from evo import space as space_lib
+from evo import trainee as trainee_lib
+
+Leg = member_lib.Leg
+Result = member_lib.Result
+Weights = member_lib.Weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+  """What one member may spend.
+
+  Attributes:
+    flops: of training one member; steps follow from its structure.
+    segments: into which it is cut; legs begin and end on these.
+  """
+
+  flops: float
+  segments: int
+
+  def steps(self, cost: trainee_lib.Cost) -> int:
+    """Training steps in one segment, rounded down."""
+    return int(self.flops / cost.flops_per_step * (1 + 1e-9)) // self.segments
+
+
+@dataclasses.dataclass
+class Slot:
+  """One slot of the table.
+
+  Attributes:
+    leg: at work here, or None.
+    done: segments behind the lineage of the state held here.
+    holds: (member, segment) whose state is held here, or None.
+  """
+
+  leg: Leg | None = None
+  done: int = 0
+  holds: Weights | None = None
+
+
+@dataclasses.dataclass
+class _Round:
+  """A dispatched round.
+
+  Attributes:
+    begin: monotonic second of the dispatch.
+    legs: at work in each slot, or None.
+    losses: mean training losses, `[slot]`.
+    metrics: by split, `[slot]`, of the legs that end with this round.
+    trained: will hold the monotonic second at which the segment was done.
+    evaluated: likewise for the evaluations.
+  """
+
+  begin: float
+  legs: list[Leg | None]
+  losses: Any
+  metrics: dict[str, jax.Array]
+  trained: futures.Future | None = None
+  evaluated: futures.Future | None = None
+
+
+def kept_name(weights: Weights) -> str:
+  """Name of the checkpoint of a kept state."""
+  return f'member-{weights[0]}-{weights[1]}'
+
+
+class Engine:
+  """Runs legs in the slots of a population.
+
+  Attributes:
+    budget: of one member.
+    slots: the table, one entry per slot.
+    meter: where the time went.
+  """
+
+  def __init__(
+    self,
+    trainee: trainee_lib.Trainee,
+    space: space_lib.Space,
+    budget: Budget,
+    *,
+    slots: int,
+    mesh: jax.sharding.Mesh,
+    checkpoints: checkpoint_lib.Checkpoints,
+    mapped: bool = True,
+  ):
+    """Puts the data on the devices; compiles nothing yet.
+
+    Raises:
+      ValueError: the budget is too small for one step per segment, or the
+        slots do not divide over the mesh.
+    """
+    self.budget = budget
+    self.slots = [Slot() for _ in range(slots)]
+    self.meter = program_lib.Meter()
+    self._trainee, self._space = trainee, space
+    self._checkpoints = checkpoints
+    self._structure = space.structure(space.baseline)
+    self.cost = trainee.cost(self._structure)
+    self.steps = budget.steps(self.cost)
+    if self.steps < 1:
+      raise ValueError(
+        f'the budget is {budget.flops:.3g} FLOPs a member; expected at least'
+        f' {budget.segments * self.cost.flops_per_step:.3g}, one step in each'
+        f' of {budget.segments} segments'
+      )
+    self._population = population_lib.Population(
+      trainee,
+      self._structure,
+      tuple(space.hyperparameters(space.baseline)),
+      slots=slots,
+      steps=self.steps,
+      total_steps=self.steps * budget.segments,
+      mesh=mesh,
+      data=jax.device_put(
+        trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
+      ),
+      mapped=mapped,
+      meter=self.meter,
+    )
+    self._round: _Round | None = None  # Dispatched, not yet collected.
+    self._last: _Round | None = None  # Collected; its losses are not yet read.
+    self._ready = 0.0  # Monotonic second at which the devices were last done.
+    # Notes when arrays are ready, however long the host takes to look.
+    self._watch = futures.ThreadPoolExecutor(max_workers=1)
+
+  @property
+  def member_flops(self) -> float:
+    """Charge of one whole member, one evaluation included."""
+    steps = self.steps * self.budget.segments
+    return steps * self.cost.flops_per_step + max(
+      self.cost.flops_per_evaluation.values()
+    )
+
+  def free(self) -> int:
+    """Slots without a leg."""
+    return sum(slot.leg is None for slot in self.slots)
+
+  def idle(self) -> bool:
+    """Whether no leg is at work."""
+    return self.free() == len(self.slots)
+
+  def start(self, legs: list[Leg], *, replay: bool = False) -> None:
+    """Puts legs into free slots, with the weights that they name.
+
+    Args:
+      legs: at most `free()`.
+      replay: keep the table only; the arrays come from a checkpoint.
+    """
+    held = {s.holds: i for i, s in enumerate(self.slots) if s.holds}
+    places = self._places(legs, held)
+    moves = np.arange(len(self.slots))
+    fresh = np.zeros(len(self.slots), bool)
+    restored = {}
+    for leg, place in zip(legs, places, strict=True):
+      if leg.source is None:
+        fresh[place] = True
+      elif leg.source in held:
+        moves[place] = held[leg.source]
+      else:
+        restored[place] = leg.source
+    for leg, place in zip(legs, places, strict=True):
+      self.slots[place] = Slot(leg=leg, done=leg.start)
+    if not replay:
+      self._fill(moves, fresh, restored)
+
+  def compile(self) -> None:
+    """Compiles what every round needs, side by side."""
+    idle = self._arrays([None] * len(self.slots))
+    self._population.compile(idle, [s for s in ('search',)])
+
+  def dispatch(self) -> None:
+    """Starts one segment, and the evaluations of the legs that end with it."""
+    legs = [slot.leg for slot in self.slots]
+    begin = time.monotonic()
+    losses = self._population.segment(self._arrays(legs))
+    ending = [
+      slot.leg if slot.leg and slot.done + 1 == slot.leg.stop else None
+      for slot in self.slots
+    ]
+    metrics = {}
+    for split in sorted({s for leg in ending if leg for s in leg.splits}):
+      scored = [leg if leg and split in leg.splits else None for leg in ending]
+      metrics[split] = self._population.evaluate(self._arrays(scored), split)
+    self._round = _Round(
+      begin,
+      legs,
+      losses,
+      metrics,
+      trained=self._watch.submit(_ready_at, losses),
+      evaluated=self._watch.submit(_ready_at, metrics) if metrics else None,
+    )
+
+  def collect(self) -> list[Result]:
+    """Results of the round just dispatched; waits only if a leg ends in it.
+
+    A member whose training loss is not finite is culled one round later, so
+    that nothing has to wait for it.
+    """
+    this, self._round = self._round, None
+    dead = self._dead()
+    metrics = {}
+    if this.metrics:
+      self._settle_clock(this)
+      metrics = {k: np.asarray(v) for k, v in this.metrics.items()}
+    self._last = this
+    results = []
+    for i, slot in enumerate(self.slots):
+      if slot.leg is None:
+        continue
+      stop = slot.done + 1
+      if i in dead:
+        results.append(self._result(slot.leg, stop, None))
+      elif stop == slot.leg.stop:
+        losses = {s: float(metrics[s][i]) for s in slot.leg.splits}
+        results.append(self._result(slot.leg, stop, losses))
+    return results
+
+  def settle(self, results: list[Result], *, replay: bool = False) -> None:
+    """Advances the table by one segment and frees the slots of `results`."""
+    ended = {result.leg.member: result for result in results}
+    for i, slot in enumerate(self.slots):
+      if slot.leg is None:
+        continue
+      result = ended.get(slot.leg.member)
+      if result is None:
+        slot.done += 1
+        continue
+      self.slots[i] = Slot(
+        done=result.stop,
+        holds=(slot.leg.member, result.stop) if result.ok else None,
+      )
+      if slot.leg.keep and result.ok and not replay:
+        self.keep((slot.leg.member, result.stop))
+
+  def keep(self, weights: Weights) -> None:
+    """Saves the state of a member that is still held in a slot."""
+    for i, slot in enumerate(self.slots):
+      if slot.holds == weights:
+        self._checkpoints.save(
+          kept_name(weights), self._population.take(i), remember=True
+        )
+        return
+    raise KeyError(f'no slot holds member {weights[0]} at {weights[1]}')
+
+  def restore_kept(self, weights: Weights) -> Any:
+    """The kept state of a member, on the host."""
+    return self._checkpoints.restore(kept_name(weights), self._population.row)
+
+  def save(self, name: str) -> None:
+    """Saves all slots, and which members turned out dead in the last round."""
+    self._settle_clock(self._last)
+    dead = [
+      leg.member
+      for leg, loss in zip(self._last.legs, np.asarray(self._last.losses))
+      if leg and not np.isfinite(loss)
+    ]
+    self._checkpoints.save(name, self._population.state, {'dead': dead})
+
+  def restore(self, name: str) -> None:
+    """Reads all slots back; the table must have been replayed up to there."""
+    self._population.state = self._checkpoints.restore(
+      name, self._population.abstract_state()
+    )
+    dead = self._checkpoints.note(name)['dead']
+    legs = [slot.leg for slot in self.slots]
+    losses = [np.nan if leg and leg.member in dead else 0.0 for leg in legs]
+    self._last = _Round(0.0, legs, np.array(losses), {})
+
+  def finish(self) -> None:
+    """Waits for all that was dispatched."""
+    jax.block_until_ready(self._population.state)
+
+  @property
+  def state_bytes(self) -> int:
+    """Size of all slots."""
+    return sum(x.nbytes for x in jax.tree.leaves(self._population.state))
+
+  def _places(self, legs: list[Leg], held: dict[Weights, int]) -> list[int]:
+    """A free slot for each leg; a member that goes on stays where it is."""
+    places = {
+      leg.member: held[leg.source]
+      for leg in legs
+      if leg.goes_on and leg.source in held
+    }
+    taken = set(places.values())
+    others = (
+      i
+      for i, slot in enumerate(self.slots)
+      if slot.leg is None and i not in taken
+    )
+    return [
+      places[leg.member] if leg.member in places else next(others)
+      for leg in legs
+    ]
+
+  def _fill(
+    self, moves: np.ndarray, fresh: np.ndarray, restored: dict[int, Weights]
+  ) -> None:
+    population = self._population
+    if np.any(moves != np.arange(len(moves))):
+      population.inherit(moves)
+    if np.any(fresh):
+      population.refill(self._arrays([s.leg for s in self.slots]), fresh)
+    for place, weights in restored.items():
+      population.place(place, self.restore_kept(weights))
+    # Waiting here keeps the filling of slots out of the training time.
+    jax.block_until_ready(population.state)
+
+  def _arrays(self, legs: list[Leg | None]) -> population_lib.Slots:
+    baseline = self._space.hyperparameters(self._space.baseline)
+    rows = [
+      self._space.hyperparameters(leg.configuration) if leg else baseline
+      for leg in legs
+    ]
+    return population_lib.Slots(
+      hyperparameters={
+        name: np.array([row[name] for row in rows], np.float32)
+        for name in baseline
+      },
+      seed=np.array([leg.seed if leg else 0 for leg in legs], np.int32),
+      step=np.array([s.done * self.steps for s in self.slots], np.int32),
+      active=np.array([leg is not None for leg in legs]),
+    )
+
+  def _dead(self) -> set[int]:
+    """Slots whose leg was already lost in the round before."""
+    last = self._last
+    if last is None:
+      return set()
+    self._settle_clock(last)
+    losses = np.asarray(last.losses)
+    return {
+      i
+      for i, slot in enumerate(self.slots)
+      if slot.leg and slot.leg is last.legs[i] and not np.isfinite(losses[i])
+    }
+
+  def _result(
+    self, leg: Leg, stop: int, metrics: dict[str, float] | None
+  ) -> Result:
+    """The result of a leg; `metrics` is None where the member was culled."""
+    cost, steps = self.cost, (stop - leg.start) * self.steps
+    ok = metrics is not None and bool(
+      np.all(np.isfinite(list(metrics.values())))
+    )
+    metrics = metrics or {}
+    return Result(
+      leg=leg,
+      status=member_lib.OK if ok else member_lib.DIVERGED,
+      metrics=metrics if ok else {},
+      flops=steps * cost.flops_per_step
+      + sum(cost.flops_per_evaluation[split] for split in metrics),
+      tokens=steps * cost.tokens_per_step,
+      stop=stop,
+    )
+
+  def _settle_clock(self, this: _Round) -> None:
+    """Waits for a round and meters it, once."""
+    if this.trained is None:
+      return
+    done = this.trained.result()
+    self.meter.training += done - max(self._ready, this.begin)
+    self._ready = done
+    if this.evaluated is not None:
+      self._ready = this.evaluated.result()
+      self.meter.evaluating += self._ready - done
+    this.trained = None
+
+
+def _ready_at(arrays: Any) -> float:
+  jax.block_until_ready(arrays)
+  return time.monotonic()
