@@ -104,7 +104,7 @@ class Campaign:
     self._needed: list[set[member_lib.Weights]] = [set(), set()]
     self._pending: Record | None = None
     self._resume_at = self._newest_checkpoint()
-    self._seconds_before = _seconds_before(events)
+    self._before = _clock_before(events)
     self._begin = time.monotonic()
     self.first_dispatch: float | None = None
     self.last_result: float | None = None
@@ -113,12 +113,67 @@ class Campaign:
   @property
   def seconds(self) -> float:
     """Wall clock of this campaign, earlier sessions included."""
-    return self._seconds_before + time.monotonic() - self._begin
+    return self._before.get('seconds', 0.0) + time.monotonic() - self._begin
 
   @property
   def replaying(self) -> bool:
     """Whether the next round is already in the ledger."""
     return self.round < len(self._ledger.records)
+
+  @property
+  def finished(self) -> int:
+    """Members of the search that reached the end of their budget."""
+    segments = self.engine.budget.segments
+    return sum(r.ok and r.stop == segments for r in self.results)
+
+  @property
+  def baseline_loss(self) -> float | None:
+    """Search loss of the first member, the baseline, at the end."""
+    segments = self.engine.budget.segments
+    ends = (r for r in self.results if r.ok and r.stop == segments)
+    return next((r.loss for r in ends if r.leg.member == 0), None)
+
+  @property
+  def tokens_per_second(self) -> float:
+    """Trained in this session so far, evaluation and overhead included."""
+    if self.last_result is None:
+      return 0.0
+    cost = self.engine.cost
+    steps = self._live_flops / cost.flops_per_step
+    seconds = self.last_result - self.first_dispatch
+    return steps * cost.tokens_per_step / seconds
+
+  def progress(self) -> tuple[float, float | None]:
+    """FLOPs trained so far, and about how many there will be if bounded."""
+    per_run = self._committed / max(1, self.started)
+    confirmation = self._confirmation_flops()
+    totals = []
+    if self._bounds.members is not None:
+      totals.append(self._bounds.members * per_run + confirmation)
+    if self._plan:
+      totals.append(self._plan['flops'])
+    if self._bounds.flops is not None:
+      totals.append(self._bounds.flops)
+    return self._executed, min(totals) if totals else None
+
+  def clock(self) -> dict[str, float]:
+    """Where the seconds of all sessions went.
+
+    `searching` runs from the first dispatch to the last result; what of it is
+    not training, evaluating or compiling is overhead.
+    """
+    meter = self.engine.meter
+    before = self._before
+    searching = 0.0
+    if self.last_result is not None:
+      searching = self.last_result - self.first_dispatch
+    return {
+      'seconds': self.seconds,
+      'seconds_compiling': before.get('compiling', 0.0) + meter.compiling,
+      'seconds_training': before.get('training', 0.0) + meter.training,
+      'seconds_evaluating': before.get('evaluating', 0.0) + meter.evaluating,
+      'seconds_searching': before.get('searching', 0.0) + searching,
+    }
 
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
@@ -190,8 +245,8 @@ class Campaign:
     self, legs: list[member_lib.Leg], standing: Record | None
   ) -> list[member_lib.Result]:
     """One round, on the devices or from the ledger."""
-    work = (len(legs) + len(self.engine.slots) - self.engine.free()) * (
-      self.engine.steps * self.engine.cost.flops_per_step
+    work = self.engine.segment_flops(
+      len(legs) + len(self.engine.slots) - self.engine.free()
     )
     self._executed += work
     if self.round <= self._resume_at:
@@ -274,7 +329,7 @@ class Campaign:
       self._checkpoints.wait()
       self._ledger.append(record)
       self._events.write(
-        'round', round=number, phase=record['phase'], seconds=self.seconds
+        'round', round=number, phase=record['phase'], **self.clock()
       )
     if record['checkpoint']:
       self._collect_garbage(number)
@@ -320,10 +375,12 @@ class Campaign:
 
   def _run_flops(self, strategy: Any, start: int) -> float:
     """At most what a run costs from segment `start` to the end."""
-    cost, segments = self.engine.cost, self.engine.budget.segments
-    evaluation = max(cost.flops_per_evaluation.values())
-    steps = (segments - start) * self.engine.steps
-    return steps * cost.flops_per_step + strategy.evaluations * evaluation
+    evaluation = max(self.engine.cost.flops_per_evaluation.values())
+    segments = self.engine.budget.segments - start
+    return (
+      segments * self.engine.segment_flops(1)
+      + strategy.evaluations * evaluation
+    )
 
   def _confirmation_flops(self) -> float:
     runs = 2 * self._pairs
@@ -375,13 +432,10 @@ class Campaign:
       for r in record['results']
     ]
 
-  def _round_flops(self) -> float:
-    engine = self.engine
-    return len(engine.slots) * engine.steps * engine.cost.flops_per_step
-
   def _rounds_per_checkpoint(self) -> int:
     flops = _FLOPS_PER_BYTE * self.engine.state_bytes
-    return min(_MOST_ROUNDS, max(1, round(flops / self._round_flops())))
+    rounds = flops / self.engine.segment_flops(len(self.engine.slots))
+    return min(_MOST_ROUNDS, max(1, round(rounds)))
 
   def _newest_checkpoint(self) -> int:
     """Round of the newest checkpoint that the ledger names, or -1."""
@@ -412,6 +466,12 @@ def _without(record: Record, key: str) -> Record:
   return {k: v for k, v in record.items() if k != key}
 
 
-def _seconds_before(events: ledger_lib.Events) -> float:
-  """Seconds that earlier sessions of this run took, up to their last round."""
-  return max((e.get('seconds', 0.0) for e in events.read()), default=0.0)
+def _clock_before(events: ledger_lib.Events) -> dict[str, float]:
+  """The clock of earlier sessions of this run, at their last round."""
+  rounds = [e for e in events.read() if e['event'] == 'round']
+  last = rounds[-1] if rounds else {}
+  return {
+    key.removeprefix('seconds_'): value
+    for key, value in last.items()
+    if key.startswith('seconds')
+  }

@@ -143,13 +143,20 @@ class Engine:
     # Notes when arrays are ready, however long the host takes to look.
     self._watch = futures.ThreadPoolExecutor(max_workers=1)
 
+  def segment_flops(self, members: int) -> float:
+    """Charge of one segment of so many members."""
+    return members * self.steps * self.cost.flops_per_step
+
   @property
   def member_flops(self) -> float:
     """Charge of one whole member, one evaluation included."""
-    steps = self.steps * self.budget.segments
-    return steps * self.cost.flops_per_step + max(
-      self.cost.flops_per_evaluation.values()
-    )
+    training = self.budget.segments * self.segment_flops(1)
+    return training + max(self.cost.flops_per_evaluation.values())
+
+  @property
+  def row(self) -> Any:
+    """Shapes and dtypes of one member's state."""
+    return self._population.row
 
   def free(self) -> int:
     """Slots without a leg."""

@@ -17,12 +17,20 @@ class Meter:
     training: devices busy with segments.
     evaluating: devices busy with evaluations.
     compilations: programs lowered.
+    cached: programs, of these or smaller, that the compilation cache had.
   """
 
   compiling: float = 0.0
   training: float = 0.0
   evaluating: float = 0.0
   compilations: int = 0
+  cached: int = 0
+
+  def __post_init__(self):
+    jax.monitoring.register_event_listener(self._listen)
+
+  def _listen(self, event: str, **unused: Any) -> None:
+    self.cached += event == '/jax/compilation_cache/cache_hits'
 
 
 class Program:

@@ -14,7 +14,10 @@ PyTree = Any
 
 def init_moments(weights: PyTree) -> dict[str, PyTree]:
   """Zero first and second moments, float32 and shaped as the weights."""
-  zeros = lambda: jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
+  def zeros() -> PyTree:
+    return jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
+
+  # Twice, for a donated state may hold no array twice.
   return {'mean': zeros(), 'variance': zeros()}
 
 

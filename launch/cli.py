@@ -1,0 +1,94 @@
+"""The command line: how flags are read and how bad input is answered.
+
+Bad input gives one line on stderr, "error: WHAT; expected WHAT", and exit
+code 2, before anything is written.
+"""
+
+import contextlib
+import difflib
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+
+from absl import flags
+
+PRESETS = pathlib.Path(__file__).parent / 'presets'
+SPACES = pathlib.Path(__file__).parent / 'spaces'
+
+BAD_INPUT = 2
+AGAIN = 42
+
+
+class InputError(Exception):
+  """What the user gave cannot be used; the text says what would be right."""
+
+
+@contextlib.contextmanager
+def input_errors() -> Iterator[None]:
+  """Marks errors raised within as the user's, not the program's."""
+  try:
+    yield
+  except (ValueError, OSError) as error:
+    raise InputError(str(error)) from error
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+  """Parses the flags, runs `main` and exits with what it returns."""
+  # XLA's loader reports machine features at length whenever it reads the
+  # compilation cache.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  try:
+    with _flag_errors():
+      rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
+    if len(rest) > 1:
+      raise InputError(f'argument {rest[1]!r}; expected flags only')
+    sys.exit(main(rest) or 0)
+  except InputError as error:
+    line = ' '.join(str(error).split())
+    print(f'error: {line}', file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def find_space(name: str) -> pathlib.Path:
+  """The file of a space: a path, or the name of one that ships."""
+  shipped = SPACES / f'{name}.json'
+  if shipped.is_file():
+    return shipped
+  if not pathlib.Path(name).is_file():
+    known = ', '.join(sorted(path.stem for path in SPACES.glob('*.json')))
+    raise ValueError(f'--space={name}; expected {known} or a JSON file')
+  return pathlib.Path(name)
+
+
+def _find_preset(argument: str) -> str:
+  """Lets presets be named from anywhere, as `quick` or by their path."""
+  match = re.fullmatch(r'--?flagfile=(.+)', argument)
+  if not match or pathlib.Path(match[1]).is_file():
+    return argument
+  shipped = PRESETS / f'{pathlib.Path(match[1]).stem}.flags'
+  if not shipped.is_file():
+    known = ', '.join(sorted(path.stem for path in PRESETS.glob('*.flags')))
+    raise InputError(f'{argument}; expected {known} or a file of flags')
+  return f'--flagfile={shipped}'
+
+
+@contextlib.contextmanager
+def _flag_errors() -> Iterator[None]:
+  """Turns absl's messages into "WHAT; expected WHAT"."""
+  try:
+    yield
+  except flags.UnrecognizedFlagError as error:
+    near = difflib.get_close_matches(error.flagname, list(flags.FLAGS))
+    meant = ' or '.join(f'--{name}' for name in near) or 'one of --help'
+    raise InputError(
+      f'unknown flag --{error.flagname}; expected {meant}'
+    ) from error
+  except flags.Error as error:
+    text = str(error).removeprefix('flag ')
+    text = re.sub(r': value should be', '; expected', text)
+    if '; expected' not in text:
+      text += '; expected a value as --help says'
+    raise InputError(text) from error
+

@@ -1,0 +1,131 @@
+"""An experiment: what the flags say, built."""
+
+import dataclasses
+import math
+import os
+import pathlib
+import sys
+from typing import Any
+
+import jax
+
+from evo import checkpoint
+from evo import engine as engine_lib
+from evo import population
+from evo import space as space_lib
+from evo import strategies
+from evo import strategy as strategy_lib
+from launch import cli
+from launch import settings
+from models import data as data_lib
+from models import language_model
+
+
+@dataclasses.dataclass
+class Experiment:
+  """Everything that a campaign needs but its ledger."""
+
+  trainee: language_model.LanguageModel
+  space: space_lib.Space
+  strategy: strategy_lib.Strategy
+  engine: engine_lib.Engine
+  checkpoints: checkpoint.Checkpoints
+
+
+def prepare_backend(given: dict[str, Any]) -> None:
+  """Configures JAX before it starts: one CPU device per core, the cache."""
+  sizes = settings.mesh_sizes(given['mesh'])
+  devices = math.prod(sizes.values()) if sizes else _cores(given['population'])
+  jax.config.update('jax_num_cpu_devices', devices)
+  if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
+    home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+    jax.config.update(
+      'jax_compilation_cache_dir', str(pathlib.Path(home) / 'datapoint' / 'jax')
+    )
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+
+def load_space(given: dict[str, Any]) -> space_lib.Space:
+  """The space of the flags, free in the tiers that may change."""
+  space = space_lib.load(cli.find_space(given['space']))
+  return space.restrict(given['tiers']).traced()
+
+
+def load_trainee(
+  given: dict[str, Any], space: space_lib.Space
+) -> language_model.LanguageModel:
+  """The transformer on the text of the flags."""
+  corpus = data_lib.load(
+    given['data'] or None,
+    given['tokenizer'],
+    tuple(given['splits']),
+    context=space.baseline['context'],
+    evaluation_tokens=given['evaluation_tokens'],
+  )
+  on_cpu = jax.default_backend() == 'cpu'
+  dtype = jax.numpy.float32 if on_cpu else jax.numpy.bfloat16
+  return language_model.LanguageModel(corpus, dtype)
+
+
+def build(given: dict[str, Any]) -> Experiment:
+  """Builds all; writes nothing.
+
+  Raises:
+    ValueError: one line, what is wrong and what is expected.
+    OSError: a file cannot be read.
+  """
+  space = load_space(given)
+  strategy = _strategy(given, space)
+  trainee = load_trainee(given, space)
+  checkpoints = checkpoint.Checkpoints(
+    pathlib.Path(given['workdir']) / 'checkpoints'
+  )
+  mapped = given['mapping'] == 'map' or (
+    given['mapping'] == 'auto' and jax.default_backend() == 'cpu'
+  )
+  engine = engine_lib.Engine(
+    trainee,
+    space,
+    _budget(given, trainee, space),
+    slots=given['population'],
+    mesh=population.make_mesh(settings.mesh_sizes(given['mesh'])),
+    checkpoints=checkpoints,
+    mapped=mapped,
+  )
+  return Experiment(trainee, space, strategy, engine, checkpoints)
+
+
+def _strategy(
+  given: dict[str, Any], space: space_lib.Space
+) -> strategy_lib.Strategy:
+  options = {}
+  if given['strategy'] == 'evolution':
+    options['inherit_at'] = given['inherit_at']
+  return strategies.make(
+    given['strategy'],
+    space,
+    seed=given['seed'],
+    population=given['population'],
+    segments=given['segments'],
+    **options,
+  )
+
+
+def _budget(
+  given: dict[str, Any],
+  trainee: language_model.LanguageModel,
+  space: space_lib.Space,
+) -> engine_lib.Budget:
+  cost = trainee.cost(space.structure(space.baseline))
+  flops = given['member_flops']
+  if flops is None:
+    flops = given['member_tokens'] * cost.flops_per_step / cost.tokens_per_step
+  return engine_lib.Budget(flops, given['segments'])
+
+
+def _cores(population_size: int) -> int:
+  """CPU devices: as many cores as divide the population."""
+  # Of the cores that this process may use, where the system can tell.
+  linux = sys.platform == 'linux'
+  cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+  return max(d for d in range(1, cores + 1) if population_size % d == 0)

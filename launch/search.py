@@ -1,0 +1,296 @@
+"""Searches for a better training configuration and proves what it found.
+
+With no flags: the quick preset, four minutes on two cores. The same command
+again goes on where it stopped, or says that it is finished.
+
+  python -m launch.search
+  python -m launch.search --strategy=pbt --workdir=runs/pbt
+  python -m launch.search --flagfile=nanogpt_cpu --data=input.txt
+"""
+
+import importlib.metadata
+import json
+import pathlib
+import signal
+import sys
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from absl import flags
+
+from evo import campaign as campaign_lib
+from evo import engine as engine_lib
+from evo import ledger as ledger_lib
+from evo import plots
+from evo import report
+from evo import result as result_lib
+from launch import cli
+from launch import display as display_lib
+from launch import experiment as experiment_lib
+from launch import settings
+
+# Ends of a campaign after which only a larger bound has more to do.
+_FINAL = ('done', 'max_members', 'max_minutes', 'max_flops')
+
+
+def main(argv: list[str]) -> int:
+  """Runs or resumes the search of the flags; returns the exit code."""
+  del argv
+  with cli.input_errors():
+    given = settings.values()
+    workdir = pathlib.Path(given['workdir'])
+    _check_workdir(workdir, given)
+    if (workdir / 'STOP').exists():
+      print(f'{workdir}/STOP is there from before: delete it to go on.')
+      return 0
+    if _finished(workdir, given):
+      print(f'{workdir} is finished; a larger bound would go on with it.\n')
+      print((workdir / 'summary.txt').read_text(), end='')
+      return 0
+    experiment_lib.prepare_backend(given)
+    experiment = experiment_lib.build(given)
+    run = _describe(given, experiment)
+    _check_run(workdir, run)
+    ledger = ledger_lib.Ledger(workdir / 'ledger')
+  return _search(workdir, given, experiment, run, ledger)
+
+
+def _search(
+  workdir: pathlib.Path,
+  given: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  run: dict[str, Any],
+  ledger: ledger_lib.Ledger,
+) -> int:
+  workdir.mkdir(parents=True, exist_ok=True)
+  _write_json(workdir / 'run.json', run)
+  events = ledger_lib.Events(workdir / 'events.jsonl')
+  events.write('start', round=len(ledger.records), command=sys.argv)
+  print(_plan(given, run, len(ledger.records)), file=sys.stderr)
+  stop = _StopSignals(workdir)
+  with display_lib.Display(run['metric']) as display:
+    campaign = campaign_lib.Campaign(
+      experiment.engine,
+      experiment.strategy,
+      ledger=ledger,
+      checkpoints=experiment.checkpoints,
+      events=events,
+      bounds=campaign_lib.Bounds(
+        given['max_members'] or None, given['max_flops'], given['max_minutes']
+      ),
+      seed=given['seed'],
+      pairs=_pairs(given, experiment),
+      confirm_splits=_confirm_splits(experiment),
+      stop=stop.reason,
+      observe=display.update,
+    )
+    campaign.run()
+  _export(workdir, experiment, campaign)
+  _report(workdir, given, run, experiment, campaign, ledger)
+  events.write('stop', reason=campaign.stop_reason, seconds=campaign.seconds)
+  return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
+
+
+def _report(
+  workdir: pathlib.Path,
+  given: dict[str, Any],
+  run: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  campaign: campaign_lib.Campaign,
+  ledger: ledger_lib.Ledger,
+) -> None:
+  """Writes result, exports and report, and prints the summary."""
+
+  def details(loss: float, split: str) -> dict[str, float]:
+    return {'nats_per_token': experiment.trainee.nats_per_token(loss, split)}
+
+  rows = result_lib.leg_rows(ledger.records, run)
+  result = result_lib.result(
+    ledger.records,
+    run,
+    seconds=campaign.clock(),
+    compilations={
+      'compilations': experiment.engine.meter.compilations,
+      'compilations_cached': experiment.engine.meter.cached,
+    },
+    stop_reason=campaign.stop_reason,
+    details=details,
+  )
+  result['bounds'] = {name: given[name] for name in settings.BOUNDS}
+  result_lib.write_exports(workdir, rows)
+  plots.staircase(rows, result, run['metric'], workdir / 'staircase.png')
+  plots.lineage(rows, result, run, workdir / 'lineage.png')
+  (workdir / 'report.md').write_text(report.markdown(result, rows, run))
+  summary = report.summary(result, run) + '\n'
+  (workdir / 'summary.txt').write_text(summary)
+  _write_json(workdir / 'result.json', result)
+  if given['max_members'] == 1 and result['champion']:
+    nats = result['champion']['nats_per_token']
+    print(f'validation {nats:.4f} nats per token')
+  print(summary, end='')
+
+
+def _export(
+  workdir: pathlib.Path,
+  experiment: experiment_lib.Experiment,
+  campaign: campaign_lib.Campaign,
+) -> None:
+  """Writes the champion: its configuration and its weights."""
+  if campaign.best is None:
+    return
+  leg, stop = campaign.best.leg, campaign.best.stop
+  folder = (workdir / 'champion').resolve()
+  folder.mkdir(exist_ok=True)
+  state = experiment.engine.restore_kept((leg.member, stop))
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(folder / 'weights', state['weights'], force=True)
+  _write_json(folder / 'configuration.json', leg.configuration)
+
+
+def _describe(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> dict[str, Any]:
+  """The content of run.json: what the run is, and its constants."""
+  engine, space = experiment.engine, experiment.space
+  return {
+    'flags': given,
+    'strategy': given['strategy'],
+    'finds_schedules': experiment.strategy.finds_schedules,
+    'metric': experiment.trainee.metric,
+    'segments': given['segments'],
+    'steps_per_segment': engine.steps,
+    'tokens_per_step': engine.cost.tokens_per_step,
+    'flops_per_member': engine.member_flops,
+    'slots': given['population'],
+    'space': space.to_json(),
+    'baseline': space.baseline,
+    'weights': sum(
+      leaf.size for leaf in jax.tree.leaves(engine.row['weights'])
+    ),
+    'data_digest': experiment.trainee.digest,
+    'command': settings.command(given),
+    'versions': {
+      name: importlib.metadata.version(name)
+      for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint', 'numpy')
+    },
+  }
+
+
+def _check_workdir(workdir: pathlib.Path, given: dict[str, Any]) -> None:
+  """Refuses a folder that holds something else, or another run."""
+  if not workdir.exists():
+    return
+  if not workdir.is_dir():
+    raise ValueError(f'--workdir={workdir} is a file; expected a folder')
+  if not (workdir / 'run.json').exists():
+    if any(path.name != 'STOP' for path in workdir.iterdir()):
+      raise ValueError(
+        f'--workdir={workdir} holds other files; expected an empty folder or'
+        ' one of an earlier search'
+      )
+    return
+  before = json.loads((workdir / 'run.json').read_text())['flags']
+  for name, value in settings.identity(given).items():
+    if before.get(name) != value:
+      raise ValueError(
+        f'--workdir={workdir} holds a run with --{name}={before.get(name)},'
+        f' not {value}; expected the same flags or another --workdir'
+      )
+
+
+def _check_run(workdir: pathlib.Path, run: dict[str, Any]) -> None:
+  """Refuses to go on with a run whose data or space have changed."""
+  path = workdir / 'run.json'
+  if not path.exists():
+    return
+  before = json.loads(path.read_text())
+  for name in ('data_digest', 'space'):
+    if before[name] != run[name]:
+      raise ValueError(
+        f'the {name.replace("_", " ")} of {workdir} is not what it was when'
+        ' the run began; expected the same, or another --workdir'
+      )
+
+
+def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
+  path = workdir / 'result.json'
+  if not path.exists():
+    return False
+  result = json.loads(path.read_text())
+  same = result['bounds'] == {name: given[name] for name in settings.BOUNDS}
+  return same and result['stop_reason'] in _FINAL
+
+
+def _pairs(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> int:
+  """Pairs of the confirmation; none where there is nothing to compare."""
+  if given['max_members'] == 1 or 'confirm' not in experiment.trainee.data:
+    return 0
+  return given['confirm_seeds']
+
+
+def _confirm_splits(experiment: experiment_lib.Experiment) -> tuple[str, ...]:
+  present = experiment.trainee.data
+  return tuple(split for split in ('confirm', 'search') if split in present)
+
+
+def _plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:
+  """What is going to be done and what it costs, in a few lines."""
+  member = run['flops_per_member']
+  steps = run['segments'] * run['steps_per_segment']
+  lines = [
+    f'{given["strategy"]} over {given["space"]}: members of'
+    f' {run["weights"] / 1e6:.2f}M weights, {steps} steps of'
+    f' {run["tokens_per_step"]} tokens, {member:.2g} FLOPs each'
+  ]
+  if given['max_members']:
+    runs = given['max_members']
+    pairs = given['confirm_seeds'] if runs > 1 else 0
+    lines.append(
+      f'at most {runs} members and {2 * pairs} runs to confirm:'
+      f' {(runs + 2 * pairs) * member:.2g} FLOPs'
+    )
+  if rounds:
+    lines.append(f'resuming after round {rounds - 1}')
+  return '\n'.join(lines)
+
+
+def _write_json(path: pathlib.Path, value: Any) -> None:
+  """Replaces a file at once, so that no reader sees half of it."""
+  draft = path.with_suffix('.draft')
+  draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
+  draft.replace(path)
+
+
+class _StopSignals:
+  """Reasons to stop at the end of a round: signals and a file."""
+
+  def __init__(self, workdir: pathlib.Path):
+    self._file = workdir / 'STOP'
+    self._reason: str | None = None
+    signal.signal(signal.SIGINT, self._catch)
+    signal.signal(signal.SIGTERM, self._catch)
+
+  def reason(self) -> str | None:
+    return self._reason or ('stop_file' if self._file.exists() else None)
+
+  def _catch(self, number: int, frame: Any) -> None:
+    del frame
+    if self._reason:
+      sys.exit(cli.AGAIN)
+    self._reason = 'sigterm' if number == signal.SIGTERM else 'interrupted'
+    print('stopping at the end of this round', file=sys.stderr)
+
+
+def run() -> None:
+  """Entry point of the console script."""
+  cli.run(main)
+
+
+settings.define()
+flags.adopt_module_key_flags(settings)
+
+if __name__ == '__main__':
+  run()

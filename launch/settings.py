@@ -1,0 +1,147 @@
+"""Flags of a search, and what they identify.
+
+Defaults are the quick preset. All flags but the bounds and the mesh identify
+a run: a workdir holds one run, and the same command goes on with it.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from evo import strategies
+
+# May change when a run is resumed.
+CHANGEABLE = (
+  'workdir',
+  'max_members',
+  'max_minutes',
+  'max_flops',
+  'mesh',
+  'mapping',
+)
+BOUNDS = ('max_members', 'max_minutes', 'max_flops')
+
+
+def define() -> None:
+  """Defines the flags of `launch.search`."""
+  string, integer = flags.DEFINE_string, flags.DEFINE_integer
+  number, enum = flags.DEFINE_float, flags.DEFINE_enum
+  string('workdir', 'runs/quick', 'Where everything of the run is written.')
+  string('data', '', 'A text file, a folder of them, or tokens (.npy, .bin).')
+  enum('tokenizer', 'byte', ['byte', 'char'], 'How text becomes tokens.')
+  flags.DEFINE_list(
+    'splits', '.85,.05,.05,.05', 'Shares of train, search, confirm and locked.'
+  )
+  integer(
+    'evaluation_tokens', 16384, 'Scored in an evaluation; 0 is the whole split.'
+  )
+  string('space', 'nanogpt', 'Search space: a name or a JSON file.')
+  flags.DEFINE_list('tiers', 'configuration', 'What the search may change.')
+  string('strategy', 'evolution', f'One of {", ".join(strategies.NAMES)}.')
+  number(
+    'inherit_at',
+    0.3,
+    'Share of the budget at which an evolution child takes over the weights'
+    ' of its lineage; 0 trains every child from scratch.',
+    lower_bound=0.0,
+  )
+  integer('population', 8, 'Members that train side by side.', lower_bound=1)
+  integer('segments', 10, 'Legs begin and end on these.', lower_bound=1)
+  integer('member_tokens', 115200, 'Budget of a member, in baseline tokens.')
+  number('member_flops', None, 'Budget of a member, instead of tokens.')
+  integer('max_members', 32, 'Members to train to their end; 0 is no bound.')
+  number('max_minutes', None, 'Wall clock, confirmation included.')
+  number('max_flops', None, 'FLOPs charged, confirmation included.')
+  integer(
+    'confirm_seeds',
+    4,
+    'Paired runs from scratch of champion and baseline; 0 leaves them out.',
+  )
+  integer('seed', 0, 'Of the search; members, batches and all draws follow.')
+  string('mesh', 'auto', 'Devices by axis, such as member:2.')
+  enum(
+    'mapping',
+    'auto',
+    ['auto', 'map', 'vmap'],
+    'How the members of a device run: one after another, or vectorised.',
+  )
+
+
+def values() -> dict[str, Any]:
+  """All flags of a search, JSON-able, checked one by one.
+
+  Raises:
+    ValueError: a value is out of its range.
+  """
+  names = ('evaluation_tokens', 'member_tokens', 'max_members', 'confirm_seeds')
+  given = {
+    name: flags.FLAGS[name].value
+    for name in flags.FLAGS
+    if flags.FLAGS.find_module_defining_flag(name) == define.__module__
+  }
+  for name in names:
+    _require(given, name, given[name] >= 0, 'a number of at least 0')
+  for name in ('member_flops', 'max_minutes', 'max_flops'):
+    _require(
+      given, name, given[name] is None or given[name] > 0, 'a positive number'
+    )
+  _require(given, 'inherit_at', given['inherit_at'] < 1, 'a share below 1')
+  _require(
+    given,
+    'confirm_seeds',
+    given['confirm_seeds'] in (0, *range(3, 1000)),
+    '0, or at least 3 for an interval',
+  )
+  try:
+    given['splits'] = [float(share) for share in given['splits']]
+  except ValueError as error:
+    raise ValueError(
+      f'--splits={",".join(given["splits"])}; expected four numbers such as'
+      ' .85,.05,.05,.05'
+    ) from error
+  return given
+
+
+def identity(given: dict[str, Any]) -> dict[str, Any]:
+  """The flags that identify a run."""
+  return {k: v for k, v in given.items() if k not in CHANGEABLE}
+
+
+def mesh_sizes(text: str) -> dict[str, int] | None:
+  """Parses --mesh; None is `auto`.
+
+  Raises:
+    ValueError: not of the form AXIS:SIZE,AXIS:SIZE.
+  """
+  if text == 'auto':
+    return None
+  sizes = {}
+  for part in text.split(','):
+    axis, _, size = part.partition(':')
+    if axis != 'member' or not size.isdigit() or int(size) < 1:
+      raise ValueError(
+        f'--mesh={text}; expected auto or member:SIZE with SIZE at least 1'
+      )
+    sizes[axis] = int(size)
+  return sizes
+
+
+def command(given: dict[str, Any]) -> str:
+  """The command line that gives these flags."""
+  defaults = {name: flags.FLAGS[name].default for name in given}
+  parts = ['python -m launch.search']
+  for name, value in given.items():
+    default = defaults[name]
+    if name == 'splits':
+      default = [float(share) for share in default]
+    if value != default:
+      text = ','.join(map(str, value)) if isinstance(value, list) else value
+      parts.append(f'--{name}={text}')
+  return ' '.join(parts)
+
+
+def _require(
+  given: dict[str, Any], name: str, valid: bool, expected: str
+) -> None:
+  if not valid:
+    raise ValueError(f'--{name}={given[name]}; expected {expected}')

@@ -1,0 +1,654 @@
+"""Search spaces: what operators draw, and what bad input is told."""
+
+import copy
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from scipy import stats
+
+from evo import space as space_lib
+
+Parameter = space_lib.Parameter
+Space = space_lib.Space
+NANOGPT = pathlib.Path(__file__).parents[2] / 'launch/spaces/nanogpt.json'
+ALPHA = 1e-4  # Seeds are fixed: a test that passes once passes always.
+
+KINDS = (
+  Parameter('rate', 'log_float', 'configuration', 1e-3, 1e-4, 1e-2),
+  Parameter('decay', 'float', 'configuration', 0.0, 0.0, 0.5),
+  Parameter('layers', 'int', 'architecture', 4, 1, 8, structural=True),
+  Parameter('steps', 'int', 'configuration', 50, 0, 100),
+  Parameter('batch', 'choice', 'configuration', 4, choices=(2, 4, 8, 16)),
+  Parameter(
+    'shape', 'choice', 'architecture', 'x', choices=('x', 'y'), structural=True
+  ),
+)
+CONDITIONAL = Space(
+  'conditional',
+  (
+    Parameter(
+      'momentum', 'float', 'objective', 0.5, 0, 1, when={'rule': ['sgd']}
+    ),
+    Parameter(
+      'nesterov',
+      'choice',
+      'objective',
+      0,
+      choices=(0, 1),
+      when={'momentum': [0.5, 0.9]},
+    ),
+    Parameter(
+      'rule',
+      'choice',
+      'architecture',
+      'adam',
+      choices=('adam', 'sgd'),
+      structural=True,
+    ),
+  ),
+)
+
+
+def rng(seed=0):
+  return np.random.default_rng(seed)
+
+
+def mixed():
+  return Space('mixed', KINDS)
+
+
+def one(name):
+  return Space('one', [p for p in KINDS if p.name == name])
+
+
+@st.composite
+def parameters(draw, name, earlier):
+  kind = draw(st.sampled_from(space_lib.KINDS))
+  values = {
+    'kind': kind,
+    'tier': draw(st.sampled_from(space_lib.TIERS)),
+    'structural': draw(st.booleans()),
+  }
+  if kind == 'choice':
+    scalars = st.integers(-9, 9) | st.floats(-1, 1)
+    if values['structural']:
+      scalars |= st.booleans() | st.text(max_size=3)
+    choices = draw(st.lists(scalars, min_size=2, max_size=5, unique=True))
+    values |= {'choices': choices, 'default': draw(st.sampled_from(choices))}
+  else:
+    numbers = {
+      'float': st.floats(-1e9, 1e9),
+      'log_float': st.floats(1e-12, 1e12),
+      'int': st.integers(-50, 50),
+    }[kind]
+    low, default, high = sorted(draw(st.tuples(numbers, numbers, numbers)))
+    hypothesis.assume(low < high and (kind == 'int' or high > low * 1.001))
+    values |= {'low': low, 'default': default, 'high': high}
+  if values['structural']:
+    earlier = [other for other in earlier if other.structural]
+  if earlier and draw(st.booleans()):
+    other = draw(st.sampled_from(earlier))
+    wanted = [other.default]
+    if other.kind == 'choice':
+      wanted = [draw(st.sampled_from(other.choices))]
+    values['when'] = {other.name: wanted}
+  return Parameter(name, **values)
+
+
+@st.composite
+def spaces(draw):
+  found = []
+  for i in range(draw(st.integers(1, 5))):
+    found.append(draw(parameters(f'p{i}', found)))
+  found = draw(st.permutations(found))
+  names = [p.name for p in found]
+  free = draw(st.none() | st.frozensets(st.sampled_from(names)))
+  return Space('random', found, free)
+
+
+seeds = st.integers(0, 2**31)
+given = hypothesis.given
+settings = hypothesis.settings(
+  max_examples=60,
+  deadline=None,
+  derandomize=True,
+  suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+
+@settings
+@given(spaces(), seeds)
+def test_whatever_the_operators_return_is_valid_and_canonical(space, seed):
+  generator = rng(seed)
+  a, b = space.sample(generator), space.sample(generator)
+  children = [a, b, space.cross(a, b, generator)]
+  children += [space.mutate(a, generator) for _ in range(5)]
+  children += [space.perturb(a, generator) for _ in range(5)]
+  for child in children:
+    space.validate(child)
+    assert space.canonical(child) == child
+    assert list(child) == [p.name for p in space.parameters]
+    assert json.loads(json.dumps(child)) == child
+    hash(space.structure(child))
+
+
+@settings
+@given(spaces(), seeds)
+def test_operators_touch_only_free_active_parameters(space, seed):
+  generator = rng(seed)
+  for _ in range(5):
+    full = Space('full', space.parameters).sample(generator)
+    before = copy.deepcopy(full)
+    movable = space.free & set(space.active(full))
+    child = space.mutate(full, generator)
+    assert (child != full) == bool(movable)
+    perturbed = space.perturb(full, generator)
+    assert space.structure(perturbed) == space.structure(full)
+    for changed in (child, perturbed):
+      lost = set(space.active(full)) ^ set(space.active(changed))
+      assert {n for n in full if changed[n] != full[n]} <= movable | lost
+    assert full == before
+
+
+@settings
+@given(spaces(), seeds)
+def test_a_space_survives_json(space, seed):
+  text = json.dumps(space.to_json())
+  again = Space.from_json(json.loads(text))
+  assert again == space
+  assert hash(again) == hash(space)
+  assert again.sample(rng(seed)) == space.sample(rng(seed))
+
+
+@settings
+@given(spaces(), seeds)
+def test_decode_undoes_encode(space, seed):
+  configuration = space.sample(rng(seed))
+  vector = space.encode(configuration)
+  assert vector.shape == (len(space.free),)
+  assert ((vector >= 0) & (vector <= 1)).all()
+  again = space.decode(vector)
+  for p in space.parameters:
+    if p.kind in ('int', 'choice'):
+      assert again[p.name] == configuration[p.name]
+  np.testing.assert_allclose(space.encode(again), vector, atol=1e-7)
+
+
+def test_choices_and_integers_lie_in_the_middle_of_equal_parts():
+  space = Space('s', KINDS[2:5])
+  vector = space.encode({'layers': 1, 'steps': 100, 'batch': 4})
+  np.testing.assert_allclose(vector, [1 / 16, 1 - 0.5 / 101, 3 / 8])
+
+
+def test_the_corners_of_the_unit_cube_are_the_bounds_exactly():
+  space = mixed()
+  low, high = space.decode(np.full(6, -0.1)), space.decode(np.ones(6))
+  assert tuple(low.values()) == (1e-4, 0.0, 1, 0, 2, 'x')
+  assert tuple(high.values()) == (1e-2, 0.5, 8, 100, 16, 'y')
+  with pytest.raises(ValueError, match='point .*; expected 6 numbers'):
+    space.decode(np.full(6, math.nan))
+
+
+def test_samples_are_uniform_on_their_scales():
+  space, generator = mixed(), rng()
+  draws = [space.sample(generator) for _ in range(4000)]
+  logs = [math.log(d['rate'] / 1e-4) / math.log(100) for d in draws]
+  assert stats.kstest(logs, 'uniform').pvalue > ALPHA
+  assert stats.kstest([d['decay'] * 2 for d in draws], 'uniform')[1] > ALPHA
+  for name, size in (('layers', 8), ('batch', 4), ('shape', 2)):
+    counts = np.unique([d[name] for d in draws], return_counts=True)[1]
+    assert len(counts) == size
+    assert stats.chisquare(counts).pvalue > ALPHA
+
+
+def test_the_same_seed_gives_the_same_children():
+  space = mixed()
+  for name in ('mutate', 'perturb'):
+    operator = getattr(space, name)
+    first = [operator(space.baseline, rng(s)) for s in range(30)]
+    assert first == [operator(space.baseline, rng(s)) for s in range(30)]
+    assert len({json.dumps(child) for child in first}) > 20
+
+
+@pytest.mark.parametrize('operator', ['mutate', 'perturb'])
+def test_a_thousand_changes_never_leave_the_range(operator):
+  space, generator = mixed(), rng()
+  configuration, seen = space.baseline, {p.name: set() for p in KINDS}
+  for _ in range(1000):
+    configuration = getattr(space, operator)(configuration, generator)
+    space.validate(configuration)
+    for name, value in configuration.items():
+      seen[name].add(value)
+  assert min(seen['rate']) < 3e-4 and max(seen['rate']) > 5e-3
+  assert seen['batch'] == {2, 4, 8, 16}
+  if operator == 'mutate':
+    assert seen['layers'] == set(range(1, 9))
+
+
+@pytest.mark.parametrize('name', [p.name for p in KINDS])
+def test_a_mutation_always_moves_even_from_a_bound(name):
+  space, generator = one(name), rng()
+  for u in (0, 1):
+    start = space.decode([u])
+    for _ in range(100):
+      assert space.mutate(start, generator) != start
+
+
+@pytest.mark.parametrize('expected, mean', [(0, 1), (3, 3 + 0.5**6), (9, 6)])
+def test_children_have_the_expected_number_of_changes(expected, mean):
+  space, generator = mixed(), rng()
+  changes = []
+  for _ in range(3000):
+    child = space.mutate(space.baseline, generator, expected=expected)
+    changes.append(sum(child[p.name] != p.default for p in KINDS))
+  assert min(changes) >= 1
+  error = max(np.std(changes), 0.01) / math.sqrt(len(changes))
+  assert abs(np.mean(changes) - mean) < 4 * error
+
+
+def test_mutations_of_two_parameters_are_uncorrelated():
+  space, generator = mixed(), rng()
+  start = space.baseline | {'decay': 0.25}
+  n = 4000
+  moves = []
+  for _ in range(n):
+    child = space.mutate(start, generator, expected=6)
+    moves.append([math.log(child['rate'] / 1e-3), child['decay'] - 0.25])
+  moves = np.array(moves)
+  for a in (moves, abs(moves)):
+    assert abs(np.corrcoef(a.T)[0, 1]) < 4 / math.sqrt(n)
+
+
+def assert_gaussian(values, sd):
+  """Chi-square over ten bins that the declared Gaussian makes equal."""
+  bins = np.floor(stats.norm.cdf(values, scale=sd) * 10).astype(int)
+  assert stats.chisquare(np.bincount(bins, minlength=10)).pvalue > ALPHA
+
+
+def test_steps_follow_the_declared_gaussian():
+  generator = rng()
+  settings = {'step': 0.05, 'resample': 0}
+  for name, start, operator in (
+    ('rate', 1e-3, 'mutate'),
+    ('decay', 0.25, 'mutate'),
+    ('decay', 0.25, 'perturb'),
+  ):
+    space, begin = one(name), {name: start}
+    change = getattr(space, operator)
+    ends = [change(begin, generator, **settings) for _ in range(3000)]
+    units = [space.encode(end)[0] - space.encode(begin)[0] for end in ends]
+    assert_gaussian(units, 0.05)
+
+
+def test_integer_steps_are_the_rounded_gaussian_and_never_0_in_mutation():
+  space, generator = one('steps'), rng()
+  settings = {'step': 0.01, 'resample': 0}
+  begin = {'steps': 50}
+  edges = np.array([-np.inf, -1.5, -0.5, 0.5, 1.5, np.inf])
+  shares = np.diff(stats.norm.cdf(edges))
+  for operator in ('perturb', 'mutate'):
+    change = getattr(space, operator)
+    ends = [change(begin, generator, **settings) for _ in range(3000)]
+    moves = [end['steps'] - 50 for end in ends]
+    counts = np.histogram(moves, edges)[0]
+    if operator == 'mutate':
+      assert counts[2] == 0
+      counts = counts[[0, 1, 3, 4]]
+      shares = shares[[0, 1, 3, 4]] + [0, shares[2] / 2, shares[2] / 2, 0]
+    assert stats.chisquare(counts, shares * 3000).pvalue > ALPHA
+
+
+def test_perturbation_factors_are_equally_likely():
+  space, generator = one('rate'), rng()
+  ratios = [
+    space.perturb({'rate': 1e-3}, generator, resample=0)['rate'] / 1e-3
+    for _ in range(3000)
+  ]
+  values, counts = np.unique(np.round(ratios, 9), return_counts=True)
+  assert values.tolist() == [0.8, 1.25]
+  assert stats.chisquare(counts).pvalue > ALPHA
+
+
+@pytest.mark.parametrize(
+  'operator, share', [('mutate', 0.1), ('perturb', 0.25)]
+)
+def test_the_declared_share_is_drawn_anew(operator, share):
+  space, generator = one('decay'), rng()
+  change, n = getattr(space, operator), 4000
+  ends = [change({'decay': 0.25}, generator, step=1e-9) for _ in range(n)]
+  drawn = [e['decay'] for e in ends if abs(e['decay'] - 0.25) > 1e-6]
+  assert stats.binomtest(len(drawn), n, share).pvalue > ALPHA
+  uniform = stats.kstest(drawn, 'uniform', (0, 0.5))
+  assert uniform.pvalue > ALPHA
+
+
+def test_a_choice_moves_to_any_other_in_mutation_and_next_door_in_pbt():
+  space, generator = one('batch'), rng()
+  mutants = [space.mutate({'batch': 4}, generator) for _ in range(3000)]
+  values, counts = np.unique([m['batch'] for m in mutants], return_counts=True)
+  assert values.tolist() == [2, 8, 16]
+  assert stats.chisquare(counts).pvalue > ALPHA
+  for start, neighbours in ((2, [4]), (4, [2, 8]), (16, [8])):
+    moved = [
+      space.perturb({'batch': start}, generator, resample=0)['batch']
+      for _ in range(1000)
+    ]
+    values, counts = np.unique(moved, return_counts=True)
+    assert values.tolist() == neighbours
+    assert len(counts) == 1 or stats.chisquare(counts).pvalue > ALPHA
+
+
+def test_a_parameter_at_zero_moves_under_perturb():
+  space, generator = one('decay'), rng()
+  ends = [
+    space.perturb({'decay': 0.0}, generator, resample=0)['decay']
+    for _ in range(1000)
+  ]
+  # The other half was clipped to 0.
+  assert stats.binomtest(int(np.count_nonzero(ends)), 1000).pvalue > ALPHA
+
+
+def test_perturb_leaves_structural_parameters_alone():
+  space, generator = mixed(), rng()
+  for _ in range(100):
+    start = space.sample(generator)
+    child = space.perturb(start, generator)
+    assert space.structure(child) == space.structure(start)
+    assert child['rate'] != start['rate'] or start['rate'] in (1e-4, 1e-2)
+
+
+def test_a_cross_takes_each_free_parameter_from_either_parent():
+  space = Space('s', KINDS, frozenset({'rate', 'decay', 'layers'}))
+  a = dict(zip(space.by_name, (1e-4, 0.0, 1, 0, 2, 'x'), strict=True))
+  b = dict(zip(space.by_name, (1e-2, 0.5, 8, 9, 16, 'y'), strict=True))
+  generator = rng()
+  children = [space.cross(a, b, generator) for _ in range(2000)]
+  assert all(c['steps'] == 0 and c['shape'] == 'x' for c in children)
+  kinds = [(c['rate'] == 1e-4, c['decay'] == 0, c['layers']) for c in children]
+  counts = np.unique(kinds, axis=0, return_counts=True)[1]
+  assert len(counts) == 8
+  assert stats.chisquare(counts).pvalue > ALPHA
+
+
+def test_an_inactive_parameter_goes_back_to_its_default():
+  space = CONDITIONAL
+  values = {'momentum': 0.9, 'nesterov': 1, 'rule': 'sgd'}
+  assert space.canonical(values) == values
+  assert space.active(values) == ('momentum', 'nesterov', 'rule')
+  adam = space.canonical(values | {'rule': 'adam'})
+  assert adam == {'momentum': 0.5, 'nesterov': 0, 'rule': 'adam'}
+  assert space.active(adam) == ('rule',)
+  # A grandchild sleeps with its parent, and alone where a value is not listed.
+  assert space.canonical(values | {'momentum': 0.7})['nesterov'] == 0
+
+
+def test_a_parameter_that_a_mutation_wakes_starts_at_its_default():
+  for seed in range(20):
+    child = CONDITIONAL.mutate(CONDITIONAL.baseline, rng(seed))
+    assert child == {'momentum': 0.5, 'nesterov': 0, 'rule': 'sgd'}
+
+
+def test_canonical_numbers_have_the_type_of_their_parameter():
+  space = Space('s', (*KINDS[1:3], KINDS[4]))
+  values = {'decay': 0, 'layers': np.int64(2), 'batch': np.int64(8)}
+  types = {name: type(v) for name, v in space.canonical(values).items()}
+  assert types == {'decay': float, 'layers': int, 'batch': int}
+
+
+def test_structure_and_hyperparameters_split_a_configuration():
+  space = mixed()
+  assert space.structure(space.baseline) == (('layers', 4), ('shape', 'x'))
+  assert space.names == ('rate', 'decay', 'steps', 'batch')
+  traced = space.hyperparameters(space.baseline)
+  assert tuple(traced) == space.names
+  assert list(traced.values()) == [1e-3, 0.0, 50.0, 4.0]
+  assert all(type(value) is float for value in traced.values())
+
+
+def test_restricting_tiers_and_structure_keeps_the_rest_at_default():
+  space = mixed().restrict(['architecture'])
+  assert space.free == {'layers', 'shape'}
+  child = space.sample(rng())
+  assert all(child[n] == space.baseline[n] for n in space.names)
+  assert mixed().traced().free == {'rate', 'decay', 'steps', 'batch'}
+  stuck = space.traced()
+  assert stuck.free == frozenset()
+  assert stuck.mutate(stuck.baseline, rng()) == stuck.baseline
+  for tiers, message in (
+    (['objective'], 'nothing to change in tiers .*; expected a tier'),
+    (['weights'], 'tier is "weights"; expected one of configuration'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      mixed().restrict(tiers)
+
+
+RATE = 'expected a number in [0.0001, 0.01]'
+
+
+@pytest.mark.parametrize(
+  'change, message',
+  [
+    ({'rate': 5.0}, f'rate is 5.0; {RATE}'),
+    ({'rate': True}, f'rate is true; {RATE}'),
+    ({'rate': None}, f'rate is null; {RATE}'),
+    ({'rate': math.nan}, f'rate is NaN; {RATE}'),
+    ({'rate': math.inf}, f'rate is Infinity; {RATE}'),
+    ({'rate': 'a\nb'}, rf'rate is "a\nb"; {RATE}'),
+    ({'layers': 2.0}, 'layers is 2.0; expected an integer in [1, 8]'),
+    ({'layers': 9}, 'layers is 9; expected an integer in [1, 8]'),
+    ({'batch': 5}, 'batch is 5; expected one of 2, 4, 8, 16'),
+    ({'batch': 4.0}, 'batch is 4.0; expected one of 2, 4, 8, 16'),
+    ({'shape': []}, 'shape is []; expected one of "x", "y"'),
+    ({'lr': 1}, 'lr = 1 is unknown to space mixed; expected rate, decay'),
+    ({'l\nr': 1}, r'"l\nr" = 1 is unknown to space mixed; expected rate'),
+  ],
+)
+def test_a_bad_value_is_named_with_its_range_on_one_line(change, message):
+  with pytest.raises(ValueError) as error:
+    mixed().validate(mixed().baseline | change)
+  assert str(error.value).startswith(message)
+  assert '\n' not in str(error.value)
+
+
+def test_missing_values_and_strangers_are_refused():
+  space = mixed()
+  values = space.baseline
+  del values['rate']
+  with pytest.raises(ValueError, match='^rate is missing; expected a number'):
+    space.validate(values)
+  with pytest.raises(ValueError, match=r'^configuration is \[\]; expected'):
+    space.validate([])
+  flag = Parameter('flag', 'choice', 'objective', 0, choices=(0.0, 1.0))
+  Space('flags', [flag]).validate({'flag': 1})
+  with pytest.raises(ValueError, match='flag is true; expected one of 0.0'):
+    Space('flags', [flag]).validate({'flag': True})
+
+
+FLOAT = {
+  'kind': 'float',
+  'tier': 'objective',
+  'default': 1,
+  'low': 0,
+  'high': 2,
+}
+LOG = FLOAT | {'kind': 'log_float'}
+CHOICE = {
+  'kind': 'choice',
+  'tier': 'objective',
+  'default': 1,
+  'choices': [1, 2],
+}
+
+
+def described(**entries):
+  return json.dumps({'name': 'bad', 'parameters': entries})
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('{', 'not JSON (Expecting property name'),
+    ('\x00', 'not JSON ('),
+    ('[]', 'space is []; expected an object'),
+    ('{"name": "x"}', 'parameters is missing; expected name, parameters'),
+    ('{"name": "x", "parameters": 1}', 'parameters is 1; expected an object'),
+    ('{"name": 1, "parameters": {}}', 'name is 1; expected one line of text'),
+    ('{"name": "x", "parameters": {}}', 'parameters is []; expected at least'),
+    ('{"name": "x", "name": "y"}', 'name is given twice; expected once'),
+    (
+      '{"name": "x", "parameters": {"a": {"low": 1, "low": 2}}}',
+      'parameters.a.low is given twice; expected once',
+    ),
+    (
+      json.dumps({'name': 'x', 'parameters': {'a': FLOAT}, 'free': ['b']}),
+      'free is "b"; expected one of a',
+    ),
+    (described(a=3), 'parameters.a is 3; expected an object'),
+    (
+      described(a=FLOAT | {'step': 1}),
+      'parameters.a.step is unknown; expected',
+    ),
+    (described(a={'kind': 'int'}), 'parameters.a.tier is missing; expected'),
+    (described(**{'a b': FLOAT}), 'parameters."a b".name is "a b"; expected'),
+    (
+      described(a=FLOAT | {'kind': []}),
+      'parameters.a.kind is []; expected flo',
+    ),
+    (described(a=FLOAT | {'tier': 'x'}), 'parameters.a.tier is "x"; expected'),
+    (
+      described(a=FLOAT | {'low': '0'}),
+      'parameters.a.low is "0"; expected a f',
+    ),
+    (described(a=FLOAT | {'low': None}), 'parameters.a.low is null; expected'),
+    (
+      described(a=FLOAT | {'high': math.inf}),
+      'parameters.a.high is Infinity; ',
+    ),
+    (described(a=FLOAT | {'low': True}), 'parameters.a.low is true; expected'),
+    (
+      described(a=FLOAT | {'low': 2}),
+      'parameters.a.low is 2; expected less th',
+    ),
+    (described(a=LOG), 'parameters.a.low is 0; expected more than 0'),
+    (
+      described(a=FLOAT | {'default': 3}),
+      'parameters.a.default is 3; expected a number in [0, 2]',
+    ),
+    (
+      described(a=FLOAT | {'kind': 'int', 'high': 1.5}),
+      'parameters.a.high is 1.5; expected an integer',
+    ),
+    (
+      described(a=FLOAT | {'structural': 1}),
+      'parameters.a.structural is 1; expected true or false',
+    ),
+    (described(a=FLOAT | {'note': 1}), 'parameters.a.note is 1; expected text'),
+    (
+      described(a=FLOAT | {'choices': [1]}),
+      'parameters.a.choices is [1]; expected nothing',
+    ),
+    (
+      described(a=CHOICE | {'low': 0}),
+      'parameters.a.low is 0; expected nothing',
+    ),
+    (
+      described(a=CHOICE | {'choices': [1, 1.0]}),
+      'parameters.a.choices is [1, 1.0]; expected at least two distinct',
+    ),
+    (
+      described(a=CHOICE | {'choices': [1, 'b']}),
+      'parameters.a.choices is "b"; expected only numbers unless',
+    ),
+    (
+      described(a=CHOICE | {'choices': [1, True]}),
+      'parameters.a.choices is true; expected only numbers unless',
+    ),
+    (
+      described(a=CHOICE | {'choices': [1, {}], 'structural': True}),
+      'parameters.a.choices is {}; expected true, false, text and finite',
+    ),
+    (
+      described(a=CHOICE | {'default': 3}),
+      'parameters.a.default is 3; expected one of 1, 2',
+    ),
+    (
+      described(a=CHOICE | {'when': ['b']}),
+      'parameters.a.when is ["b"]; expected lists of values by parameter',
+    ),
+    (
+      described(a=CHOICE, b=FLOAT | {'when': {'a': 1}}),
+      'parameters.b.when.a is 1; expected a list of values',
+    ),
+    (
+      described(a=CHOICE, b=FLOAT | {'when': {'c': [1]}}),
+      'parameters.b.when.c is unknown; expected a, b',
+    ),
+    (
+      described(a=CHOICE, b=FLOAT | {'when': {'a': [3]}}),
+      'parameters.b.when.a is 3; expected one of 1, 2',
+    ),
+    (
+      described(a=FLOAT, b=CHOICE | {'structural': True, 'when': {'a': [1]}}),
+      'parameters.b.when.a is traced; expected a structural parameter',
+    ),
+    (
+      described(
+        a=CHOICE | {'when': {'b': [1]}}, b=CHOICE | {'when': {'a': [1]}}
+      ),
+      'parameters.a.when is ["a", "b", "a"]; expected conditions without',
+    ),
+  ],
+)
+def test_a_bad_file_is_named_with_the_path_inside_it(tmp_path, text, message):
+  path = tmp_path / 'bad.json'
+  path.write_text(text)
+  with pytest.raises(ValueError) as error:
+    space_lib.load(path)
+  assert str(error.value).startswith(f'{path}: {message}')
+  assert '; expected ' in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+  path = tmp_path / 'bad.json'
+  path.write_bytes(b'\xff\xfe\xfa')
+  with pytest.raises(ValueError, match='not JSON'):
+    space_lib.load(path)
+
+
+def test_the_nanogpt_space_starts_from_nanogpts_cpu_recipe():
+  space = space_lib.load(NANOGPT)
+  assert len(space.parameters) == 27
+  recipe = {
+    'learning_rate': 1e-3,
+    'beta1': 0.9,
+    'beta2': 0.99,
+    'weight_decay': 0.1,
+    'warmup': 100 / 2000,
+    'final_fraction': 1e-4 / 1e-3,
+    'gradient_clip': 1.0,
+    'batch': 12,
+    'dropout': 0.0,
+    'depth': 4,
+    'width': 128,
+    'heads': 4,
+    'context': 64,
+  }
+  assert {name: space.baseline[name] for name in recipe} == recipe
+  assert len(space.names) == 13
+  free = space.restrict(['configuration']).free
+  assert len(free) == 13 and free - set(space.names) == {'batch', 'dropout'}
+  assert all(p.structural for p in space.parameters if p.tier == 'architecture')
+
+
+def test_importing_the_space_imports_no_jax():
+  code = 'import evo.space, sys; sys.exit("jax" in sys.modules)'
+  root = pathlib.Path(space_lib.__file__).parents[1]
+  assert subprocess.run([sys.executable, '-c', code], cwd=root).returncode == 0
