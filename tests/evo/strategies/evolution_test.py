@@ -245,7 +245,7 @@ def test_results_of_one_batch_come_in_any_order(box, finish):
 def best_of(strategy, finish, members=100):
   """The smallest loss of a quadratic bowl after that many members."""
   best = math.inf
-  while members:
+  while members > 0:
     legs = strategy.ask(8, fresh=members)
     members -= len(legs)
     point = [np.array([*leg.configuration.values()]) for leg in legs]

@@ -114,6 +114,7 @@ class Engine:
 
   def forget(self):
     pinned = self.strategy.pinned()
+    assert None not in pinned
     assert {leg.source for leg in self.flying} - {None} <= pinned
     self.kept &= pinned
 
