@@ -43,9 +43,18 @@ class Strategy(abc.ABC):
     initial: configurations of the first members.
     member_seed: seed of every member, shared so that configurations are
       compared on the same initialisation and the same batches.
-    asks: calls of `ask` so far.
+    asks: calls of `ask` so far that returned legs.
     members: ids given out so far, counted from 0 in the order of asking.
+    takes_over: whether an heir takes over the run of a member that ends, so
+      that starting it needs no further budget.
+    finds_schedules: whether what it finds is the sequence of configurations
+      along a lineage, rather than the configuration of one member.
+    evaluations: of a member on its way to the end of its budget, at most.
   """
+
+  takes_over = False
+  finds_schedules = False
+  evaluations = 1
 
   def __init__(
     self,
@@ -80,9 +89,10 @@ class Strategy(abc.ABC):
     self.asks = 0
     self.members = 0
 
-  @abc.abstractmethod
   def ask(self, n: int, fresh: int | None = None) -> list[Leg]:
     """Returns legs for at most `n` free slots.
+
+    An ask that returns none is not counted, so that a ledger need not hold it.
 
     Args:
       n: free slots.
@@ -92,6 +102,11 @@ class Strategy(abc.ABC):
     Returns:
       At most n legs; none where the strategy waits for results or is done.
     """
+    require('n', n, n >= 0, 'at least 0')
+    rng = member_lib.generator(self.seed, 'ask', self.asks)
+    legs = self._ask(n, fresh, rng)
+    self.asks += bool(legs)
+    return legs
 
   @abc.abstractmethod
   def tell(self, results: list[Result]) -> None:
@@ -110,12 +125,11 @@ class Strategy(abc.ABC):
       return self.initial[i]
     return self.space.sample(member_lib.generator(self.seed, 'initial', i))
 
-  def _begin_ask(self, n: int) -> np.random.Generator:
-    """Counts an ask and returns its generator."""
-    require('n', n, n >= 0, 'at least 0')
-    rng = member_lib.generator(self.seed, 'ask', self.asks)
-    self.asks += 1
-    return rng
+  @abc.abstractmethod
+  def _ask(
+    self, n: int, fresh: int | None, rng: np.random.Generator
+  ) -> list[Leg]:
+    """As `ask`, with the generator of this ask."""
 
   def _new_id(self) -> int:
     """The id of the next member."""

@@ -116,12 +116,14 @@ class Evolution(strategy.Strategy):
     self.resample = resample
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * segments, 9))
+    self.evaluations = 2 if self.inherited else 1
     self._flying: dict[int, _Member] = {}
     self._ready: collections.deque[_Member] = collections.deque()
     self._window: collections.deque[_Member] = collections.deque(maxlen=window)
 
-  def ask(self, n: int, fresh: int | None = None) -> list[strategy.Leg]:
-    rng = self._begin_ask(n)
+  def _ask(
+    self, n: int, fresh: int | None, rng: np.random.Generator
+  ) -> list[strategy.Leg]:
     legs = []
     while self._ready and len(legs) < n:
       legs.append(self._launch(self._ready.popleft(), second=True))

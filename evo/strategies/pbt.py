@@ -99,6 +99,7 @@ class PBT(strategy.Strategy):
     self.step = step
     self.exploit = exploit
     self.explore = explore
+    self.evaluations = -(-segments // interval)
     self._cohort: dict[int, _Member] = {}  # In order of id.
     self._start = 0  # Of the current interval, in segments.
     self._stop = 0  # Of the current interval.
@@ -106,8 +107,9 @@ class PBT(strategy.Strategy):
     self._flying: set[int] = set()
     self._losses: dict[int, float] = {}  # Told, at `_stop`.
 
-  def ask(self, n: int, fresh: int | None = None) -> list[strategy.Leg]:
-    rng = self._begin_ask(n)
+  def _ask(
+    self, n: int, fresh: int | None, rng: np.random.Generator
+  ) -> list[strategy.Leg]:
     if not self._waiting and not self._flying:
       self._advance(rng)
       if not self._cohort:
@@ -120,17 +122,6 @@ class PBT(strategy.Strategy):
     for result in results:
       self._flying.remove(result.leg.member)
       self._losses[result.leg.member] = strategy.selection_loss(result)
-
-  def pinned(self) -> set[member_lib.Weights]:
-    unfinished = (*self._waiting, *self._flying)
-    sources = {self._cohort[m].source for m in unfinished} - {None}
-    if self._stop == self.segments:
-      return sources
-    return sources | {
-      (m, self._stop)
-      for m in self._cohort
-      if math.isfinite(self._losses.get(m, 0.0))
-    }
 
   def _select(
     self, losses: dict[int, float], rng: np.random.Generator
@@ -235,5 +226,4 @@ class PBT(strategy.Strategy):
       start=self._start,
       stop=self._stop,
       seed=self.member_seed,
-      keep=self._stop < self.segments,
     )

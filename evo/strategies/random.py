@@ -1,5 +1,7 @@
 """Random search: the null that every other strategy has to beat."""
 
+import numpy as np
+
 from evo import strategy
 
 
@@ -11,8 +13,10 @@ class Random(strategy.Strategy):
   picking the best of many noisy members.
   """
 
-  def ask(self, n: int, fresh: int | None = None) -> list[strategy.Leg]:
-    self._begin_ask(n)
+  def _ask(
+    self, n: int, fresh: int | None, rng: np.random.Generator
+  ) -> list[strategy.Leg]:
+    del rng  # Members are drawn by their number.
     return [self._leg() for _ in range(strategy.startable(n, fresh))]
 
   def tell(self, results: list[strategy.Result]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from scipy import stats
 
+from evo import parameter
 from evo import space as space_lib
 
 Parameter = space_lib.Parameter
@@ -70,10 +71,10 @@ def one(name):
 
 @st.composite
 def parameters(draw, name, earlier):
-  kind = draw(st.sampled_from(space_lib.KINDS))
+  kind = draw(st.sampled_from(parameter.KINDS))
   values = {
     'kind': kind,
-    'tier': draw(st.sampled_from(space_lib.TIERS)),
+    'tier': draw(st.sampled_from(parameter.TIERS)),
     'structural': draw(st.booleans()),
   }
   if kind == 'choice':
@@ -232,15 +233,6 @@ def test_a_thousand_changes_never_leave_the_range(operator):
     assert seen['layers'] == set(range(1, 9))
 
 
-@pytest.mark.parametrize('name', [p.name for p in KINDS])
-def test_a_mutation_always_moves_even_from_a_bound(name):
-  space, generator = one(name), rng()
-  for u in (0, 1):
-    start = space.decode([u])
-    for _ in range(100):
-      assert space.mutate(start, generator) != start
-
-
 @pytest.mark.parametrize('expected, mean', [(0, 1), (3, 3 + 0.5**6), (9, 6)])
 def test_children_have_the_expected_number_of_changes(expected, mean):
   space, generator = mixed(), rng()
@@ -264,45 +256,6 @@ def test_mutations_of_two_parameters_are_uncorrelated():
   moves = np.array(moves)
   for a in (moves, abs(moves)):
     assert abs(np.corrcoef(a.T)[0, 1]) < 4 / math.sqrt(n)
-
-
-def assert_gaussian(values, sd):
-  """Chi-square over ten bins that the declared Gaussian makes equal."""
-  bins = np.floor(stats.norm.cdf(values, scale=sd) * 10).astype(int)
-  assert stats.chisquare(np.bincount(bins, minlength=10)).pvalue > ALPHA
-
-
-def test_steps_follow_the_declared_gaussian():
-  generator = rng()
-  settings = {'step': 0.05, 'resample': 0}
-  for name, start, operator in (
-    ('rate', 1e-3, 'mutate'),
-    ('decay', 0.25, 'mutate'),
-    ('decay', 0.25, 'perturb'),
-  ):
-    space, begin = one(name), {name: start}
-    change = getattr(space, operator)
-    ends = [change(begin, generator, **settings) for _ in range(3000)]
-    units = [space.encode(end)[0] - space.encode(begin)[0] for end in ends]
-    assert_gaussian(units, 0.05)
-
-
-def test_integer_steps_are_the_rounded_gaussian_and_never_0_in_mutation():
-  space, generator = one('steps'), rng()
-  settings = {'step': 0.01, 'resample': 0}
-  begin = {'steps': 50}
-  edges = np.array([-np.inf, -1.5, -0.5, 0.5, 1.5, np.inf])
-  shares = np.diff(stats.norm.cdf(edges))
-  for operator in ('perturb', 'mutate'):
-    change = getattr(space, operator)
-    ends = [change(begin, generator, **settings) for _ in range(3000)]
-    moves = [end['steps'] - 50 for end in ends]
-    counts = np.histogram(moves, edges)[0]
-    if operator == 'mutate':
-      assert counts[2] == 0
-      counts = counts[[0, 1, 3, 4]]
-      shares = shares[[0, 1, 3, 4]] + [0, shares[2] / 2, shares[2] / 2, 0]
-    assert stats.chisquare(counts, shares * 3000).pvalue > ALPHA
 
 
 def test_perturbation_factors_are_equally_likely():
@@ -478,7 +431,6 @@ FLOAT = {
   'low': 0,
   'high': 2,
 }
-LOG = FLOAT | {'kind': 'log_float'}
 CHOICE = {
   'kind': 'choice',
   'tier': 'objective',
@@ -495,17 +447,12 @@ def described(**entries):
   'text, message',
   [
     ('{', 'not JSON (Expecting property name'),
-    ('\x00', 'not JSON ('),
     ('[]', 'space is []; expected an object'),
     ('{"name": "x"}', 'parameters is missing; expected name, parameters'),
     ('{"name": "x", "parameters": 1}', 'parameters is 1; expected an object'),
     ('{"name": 1, "parameters": {}}', 'name is 1; expected one line of text'),
     ('{"name": "x", "parameters": {}}', 'parameters is []; expected at least'),
     ('{"name": "x", "name": "y"}', 'name is given twice; expected once'),
-    (
-      '{"name": "x", "parameters": {"a": {"low": 1, "low": 2}}}',
-      'parameters.a.low is given twice; expected once',
-    ),
     (
       json.dumps({'name': 'x', 'parameters': {'a': FLOAT}, 'free': ['b']}),
       'free is "b"; expected one of a',
@@ -516,76 +463,8 @@ def described(**entries):
       'parameters.a.step is unknown; expected',
     ),
     (described(a={'kind': 'int'}), 'parameters.a.tier is missing; expected'),
+    (described(a=FLOAT | {'low': 3}), 'parameters.a.low is 3; expected less'),
     (described(**{'a b': FLOAT}), 'parameters."a b".name is "a b"; expected'),
-    (
-      described(a=FLOAT | {'kind': []}),
-      'parameters.a.kind is []; expected flo',
-    ),
-    (described(a=FLOAT | {'tier': 'x'}), 'parameters.a.tier is "x"; expected'),
-    (
-      described(a=FLOAT | {'low': '0'}),
-      'parameters.a.low is "0"; expected a f',
-    ),
-    (described(a=FLOAT | {'low': None}), 'parameters.a.low is null; expected'),
-    (
-      described(a=FLOAT | {'high': math.inf}),
-      'parameters.a.high is Infinity; ',
-    ),
-    (described(a=FLOAT | {'low': True}), 'parameters.a.low is true; expected'),
-    (
-      described(a=FLOAT | {'low': 2}),
-      'parameters.a.low is 2; expected less th',
-    ),
-    (described(a=LOG), 'parameters.a.low is 0; expected more than 0'),
-    (
-      described(a=FLOAT | {'default': 3}),
-      'parameters.a.default is 3; expected a number in [0, 2]',
-    ),
-    (
-      described(a=FLOAT | {'kind': 'int', 'high': 1.5}),
-      'parameters.a.high is 1.5; expected an integer',
-    ),
-    (
-      described(a=FLOAT | {'structural': 1}),
-      'parameters.a.structural is 1; expected true or false',
-    ),
-    (described(a=FLOAT | {'note': 1}), 'parameters.a.note is 1; expected text'),
-    (
-      described(a=FLOAT | {'choices': [1]}),
-      'parameters.a.choices is [1]; expected nothing',
-    ),
-    (
-      described(a=CHOICE | {'low': 0}),
-      'parameters.a.low is 0; expected nothing',
-    ),
-    (
-      described(a=CHOICE | {'choices': [1, 1.0]}),
-      'parameters.a.choices is [1, 1.0]; expected at least two distinct',
-    ),
-    (
-      described(a=CHOICE | {'choices': [1, 'b']}),
-      'parameters.a.choices is "b"; expected only numbers unless',
-    ),
-    (
-      described(a=CHOICE | {'choices': [1, True]}),
-      'parameters.a.choices is true; expected only numbers unless',
-    ),
-    (
-      described(a=CHOICE | {'choices': [1, {}], 'structural': True}),
-      'parameters.a.choices is {}; expected true, false, text and finite',
-    ),
-    (
-      described(a=CHOICE | {'default': 3}),
-      'parameters.a.default is 3; expected one of 1, 2',
-    ),
-    (
-      described(a=CHOICE | {'when': ['b']}),
-      'parameters.a.when is ["b"]; expected lists of values by parameter',
-    ),
-    (
-      described(a=CHOICE, b=FLOAT | {'when': {'a': 1}}),
-      'parameters.b.when.a is 1; expected a list of values',
-    ),
     (
       described(a=CHOICE, b=FLOAT | {'when': {'c': [1]}}),
       'parameters.b.when.c is unknown; expected a, b',
@@ -614,13 +493,6 @@ def test_a_bad_file_is_named_with_the_path_inside_it(tmp_path, text, message):
   assert str(error.value).startswith(f'{path}: {message}')
   assert '; expected ' in str(error.value)
   assert '\n' not in str(error.value)
-
-
-def test_bytes_that_are_no_text_are_refused(tmp_path):
-  path = tmp_path / 'bad.json'
-  path.write_bytes(b'\xff\xfe\xfa')
-  with pytest.raises(ValueError, match='not JSON'):
-    space_lib.load(path)
 
 
 def test_the_nanogpt_space_starts_from_nanogpts_cpu_recipe():

@@ -6,7 +6,7 @@ from evo import member, space, strategy
 
 
 class Nothing(strategy.Strategy):
-  def ask(self, n, fresh=None):
+  def _ask(self, n, fresh, rng):
     return []
 
   def tell(self, results):

@@ -27,7 +27,7 @@ def test_a_cohort_trains_interval_by_interval(box, finish):
   for _ in range(3):
     legs = step(strategy, finish, [0.0, 1.0, 2.0, 3.0])
     spans.append({(leg.start, leg.stop, leg.keep) for leg in legs})
-  assert spans == [{(0, 3, True)}, {(3, 6, True)}, {(6, 7, False)}]
+  assert spans == [{(0, 3, False)}, {(3, 6, False)}, {(6, 7, False)}]
 
 
 @pytest.mark.parametrize('segments,interval', [(10, 2), (40, 8), (3, 1)])
@@ -90,14 +90,14 @@ def test_few_slots_take_an_interval_in_parts(box, finish):
   assert strategy.ask(3) == []
 
 
-def test_donors_stay_pinned_until_their_heirs_are_told(box, finish):
+def test_every_source_stands_on_the_devices_when_its_heir_is_asked(
+  box, finish
+):
   strategy = pbt.PBT(box('x'), population=4)
   step(strategy, finish, [3.0, 0.0, 1.0, BAD])
-  assert strategy.pinned() == {(0, 2), (1, 2), (2, 2)}
   legs = strategy.ask(4)
-  assert {leg.source for leg in legs} <= strategy.pinned()
-  tell(strategy, finish, legs, [0.0, 1.0, 2.0, 3.0])
-  assert strategy.pinned() == {(leg.member, 4) for leg in legs}
+  assert {leg.source for leg in legs} <= {(0, 2), (1, 2), (2, 2)}
+  assert not any(leg.keep for leg in legs) and strategy.pinned() == set()
 
 
 def test_a_diverged_member_is_replaced_even_beyond_the_quantile(box, finish):

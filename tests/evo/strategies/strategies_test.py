@@ -64,6 +64,7 @@ class Engine:
   def __init__(self, strategy):
     self.strategy = strategy
     self.kept = set()
+    self.stood = set()  # Where members stood when last told.
     self.parents = {}
     self.at = {}  # Segments behind each member that may go on.
     self.flying = []
@@ -99,14 +100,18 @@ class Engine:
     if leg.source is None:
       assert leg.start == 0
     else:
-      assert leg.source in self.kept and leg.source[1] == leg.start
-    assert leg.keep == (leg.stop < self.strategy.segments)
+      # Population-based training copies what still stands on the devices.
+      held = self.stood if self.exploits else self.kept
+      assert leg.source in held and leg.source[1] == leg.start
+    unfinished = leg.stop < self.strategy.segments
+    assert leg.keep == (unfinished and not self.exploits)
 
   def tell(self, legs, losses, finish):
     for leg, loss in zip(legs, losses, strict=True):
       self.flying.remove(leg)
       if math.isfinite(loss):
         self.at[leg.member] = leg.stop
+        self.stood.add((leg.member, leg.stop))
         if leg.keep:
           self.kept.add((leg.member, leg.stop))
     self.strategy.tell([finish(*pair) for pair in zip(legs, losses)])
@@ -115,7 +120,8 @@ class Engine:
   def forget(self):
     pinned = self.strategy.pinned()
     assert None not in pinned
-    assert {leg.source for leg in self.flying} - {None} <= pinned
+    if not self.exploits:
+      assert {leg.source for leg in self.flying} - {None} <= pinned
     self.kept &= pinned
 
 
