@@ -61,6 +61,8 @@ class Population:
     state: leaves `[slot, ...]`, sharded over `member`.
     slots: how many members train side by side.
     steps: of training in one segment.
+    row: shapes and dtypes of one member's state.
+    meter: counts compilations.
   """
 
   def __init__(
@@ -102,7 +104,7 @@ class Population:
     self.slots, self.steps = slots, steps
     self._trainee, self._structure = trainee, structure
     self._total_steps, self._mesh, self._data = total_steps, mesh, data
-    self._mapped, self._meter = mapped, meter
+    self._mapped, self.meter = mapped, meter
     self._sharding = jax.NamedSharding(mesh, MEMBER)
     self.row = jax.eval_shape(
       lambda: trainee.init(
@@ -140,7 +142,7 @@ class Population:
       ]
       for future in futures:
         future.result()
-    self._meter.compiling += time.monotonic() - begin
+    self.meter.compiling += time.monotonic() - begin
 
   def refill(self, slots: Slots, fresh: np.ndarray) -> None:
     """Initialises the slots where `fresh`, bool `[slot]`, is set."""
@@ -192,6 +194,10 @@ class Population:
       ),
       self.state,
     )
+
+  def compiled_texts(self) -> list[str]:
+    """Optimised programs compiled so far, for looking at their collectives."""
+    return [program.text() for program in self._programs.values()]
 
   # What follows runs on the devices, inside `shard_map`: leading axes are the
   # slots of one device.
@@ -282,7 +288,7 @@ class Population:
       check_vma=False,
     )
     donated = () if donate is None else (donate,)
-    return program_lib.Program(mapped, self._meter, donate_argnums=donated)
+    return program_lib.Program(mapped, self.meter, donate_argnums=donated)
 
   def _evaluation(self, split: str) -> str:
     """Name of the program that scores a split; equal shapes share one."""

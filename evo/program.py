@@ -58,6 +58,10 @@ class Program:
       self._meter.compilations += 1
       self._compiled = self._jitted.lower(*args).compile()
 
+  def text(self) -> str:
+    """The optimised program; empty where it was not needed so far."""
+    return self._compiled.as_text() if self._compiled else ''
+
   def __call__(self, *args: Any) -> Any:
     if self._compiled is None:
       begin = time.monotonic()

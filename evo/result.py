@@ -231,7 +231,9 @@ def trial_of(rows: Sequence[Row], number: int | None = None) -> Trial | None:
   split = next((r['split'] for r in runs.values() if r['split']), 'confirm')
   losses = {
     arm: [
-      runs[m]['metrics'].get(split) for m in sorted(runs) if runs[m]['arm'] == arm
+      runs[m]['metrics'].get(split)
+      for m in sorted(runs)
+      if runs[m]['arm'] == arm
     ]
     for arm in ARMS
   }

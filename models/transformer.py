@@ -45,7 +45,9 @@ class Linear(nnx.Module):
     self.bias = _parameter((outputs,)) if bias else None
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = x @ self.kernel[...].astype(x.dtype)
+    # Over two axes, for the gradient of a product over three is one of copies.
+    flat = x.reshape(-1, x.shape[-1]) @ self.kernel[...].astype(x.dtype)
+    y = flat.reshape(*x.shape[:-1], -1)
     if self.bias is not None:
       y += _like(self.bias[...], y)
     return y

@@ -1,0 +1,2 @@
+def markdown(*a): return ''
+def summary(*a): return ''

@@ -1,0 +1,58 @@
+"""Package of Datapoint."""
+
+import pathlib
+
+import setuptools
+
+setuptools.setup(
+  name='datapoint',
+  version='0.1.0',
+  description=(
+    'Evolutionary search over language-model training configurations, on TPU,'
+    ' GPU or a laptop, that proves what it found.'
+  ),
+  long_description=(pathlib.Path(__file__).parent / 'README.md').read_text(),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  python_requires='>=3.11',
+  packages=setuptools.find_packages(
+    include=['evo', 'evo.*', 'models', 'models.*', 'launch', 'launch.*']
+  ),
+  package_data={'launch': ['presets/*.flags', 'spaces/*.json']},
+  install_requires=[
+    'absl-py>=2.1',
+    'etils[epath]>=1.9',
+    'flax>=0.12',
+    'jax>=0.10.2,<0.12',
+    'matplotlib>=3.9',
+    'numpy>=2.0',
+    'optax>=0.2.5',
+    'orbax-checkpoint>=0.12,<0.13',
+    'rich>=13',
+    'scipy>=1.13',
+    'tensorstore>=0.1.70',
+  ],
+  extras_require={
+    'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
+    # On any x86-64 Linux machine it also brings the TPU compiler.
+    'tpu': ['jax[tpu]>=0.10.2,<0.12; platform_machine == "x86_64"'],
+    'test': [
+      'chex>=0.1.90',
+      'hypothesis>=6.100',
+      'pytest>=8',
+      'ruff>=0.14',
+    ],
+  },
+  entry_points={
+    'console_scripts': [
+      'evo-search = launch.search:run',
+      'evo-status = launch.status:run',
+      'evo-sample = launch.sample:run',
+    ]
+  },
+  classifiers=[
+    'License :: OSI Approved :: Apache Software License',
+    'Programming Language :: Python :: 3.11',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)

@@ -1,0 +1,143 @@
+"""Tests of checkpoints, through real Orbax and real files."""
+
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from evo import checkpoint, population
+
+
+def tree(seed=0):
+  rng = np.random.default_rng(seed)
+  return {
+    'weights': {'w': rng.standard_normal((8, 3)).astype(np.float32)},
+    'count': np.arange(8, dtype=np.int32),
+    'half': jnp.asarray(rng.standard_normal(8), jnp.bfloat16),
+  }
+
+
+def abstract(value):
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), value)
+
+
+def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
+  checkpoint.Checkpoints(tmp_path).save('a', tree(), {'dead': [3]})
+  saved = checkpoint.Checkpoints(tmp_path)
+  # The first writes in the background; a name appears once it is complete.
+  while 'a' not in saved.names():
+    pass
+  chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())
+  assert saved.note('a') == {'dead': [3]} and saved.restores == 1
+
+
+def test_a_restore_waits_for_what_is_being_written(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree())
+  chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())
+
+
+def test_what_is_remembered_needs_no_storage(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree(), remember=True)
+  chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())
+  assert saved.restores == 0
+
+
+def test_memory_for_what_is_remembered_is_bounded(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path, recent_bytes=400)
+  for i in range(5):
+    saved.save(f'a{i}', tree(i), remember=True)
+  for i in range(5):
+    chex.assert_trees_all_equal(
+      saved.restore(f'a{i}', abstract(tree(i))), tree(i)
+    )
+  assert saved.restores == 3
+
+
+def test_saving_copies_at_once(tmp_path):
+  value = {'w': np.zeros(1000, np.float32)}
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', value)
+  value['w'][:] = 1
+  assert (saved.restore('a', abstract(value))['w'] == 0).all()
+
+
+def test_arrays_come_back_on_their_devices(tmp_path):
+  mesh = population.make_mesh({'member': 4})
+  sharding = jax.NamedSharding(mesh, population.MEMBER)
+  value = jax.device_put(tree(), sharding)
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', value)
+  template = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), value
+  )
+  out = saved.restore('a', template)
+  chex.assert_trees_all_equal(out, value)
+  assert {x.sharding for x in jax.tree.leaves(out)} == {sharding}
+
+
+def test_a_second_save_of_a_name_replaces_the_first(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree(0))
+  saved.save('a', tree(1))
+  chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree(1))
+
+
+def test_removing_leaves_nothing(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree())
+  saved.save('b', tree())
+  saved.remove('a')
+  assert saved.names() == ['b']
+  assert not [path for path in tmp_path.iterdir() if path.stem == 'a']
+
+
+def test_a_checkpoint_without_its_digest_is_not_there(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree())
+  saved.wait()
+  (tmp_path / 'a.json').unlink()
+  assert saved.names() == []
+  with pytest.raises(ValueError, match='checkpoint a is missing'):
+    saved.restore('a', abstract(tree()))
+
+
+def test_another_array_than_was_saved_is_damage(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree())
+  saved.wait()
+  seal = json.loads((tmp_path / 'a.json').read_text())
+  (tmp_path / 'a.json').write_text(json.dumps(seal | {'digest': '0' * 64}))
+  with pytest.raises(ValueError, match='checkpoint a is damaged'):
+    saved.restore('a', abstract(tree()))
+
+
+def test_missing_array_files_are_damage(tmp_path):
+  saved = checkpoint.Checkpoints(tmp_path)
+  saved.save('a', tree())
+  saved.wait()
+  for path in (tmp_path / 'a').rglob('d/*'):
+    path.unlink()
+  with pytest.raises(ValueError, match='checkpoint a cannot be read'):
+    saved.restore('a', abstract(tree()))
+
+
+@pytest.mark.parametrize('change', ['bit', 'shape', 'name', 'dtype'])
+def test_the_digest_sees_every_change(change):
+  a, b = {'w': np.zeros((2, 3), np.float32)}, {}
+  match change:
+    case 'bit':
+      b = {'w': a['w'].copy()}
+      b['w'].view(np.uint8)[0, 0] ^= 1
+    case 'shape':
+      b = {'w': a['w'].reshape(3, 2)}
+    case 'name':
+      b = {'v': a['w']}
+    case 'dtype':
+      b = {'w': a['w'].view(np.int32)}
+  assert checkpoint.digest(a) != checkpoint.digest(b)
+  assert checkpoint.digest(a) == checkpoint.digest({'w': a['w'].copy()})
