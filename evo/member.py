@@ -43,7 +43,7 @@ class Leg:
     stop: segments of the budget behind the lineage when it ends.
     seed: of initialisation and data windows, in [0, 2**31).
     keep: whether the state at `stop` is kept for heirs.
-    splits: evaluated at `stop`; the first one gives the loss.
+    splits: evaluated at `stop`; the first one gives the loss. May be empty.
   """
 
   member: int
@@ -102,8 +102,13 @@ class Result:
 
   @property
   def loss(self) -> float:
-    """The loss that selects; infinite for a failure, so that it ranks last."""
-    return self.metrics[self.leg.splits[0]] if self.ok else math.inf
+    """The loss that selects; infinite for a failure, so that it ranks last.
+
+    NaN where the leg ended well without being scored.
+    """
+    if not self.ok:
+      return math.inf
+    return self.metrics[self.leg.splits[0]] if self.leg.splits else math.nan
 
   @property
   def ok(self) -> bool:

@@ -96,17 +96,15 @@ def lineage(
   search = [row for row in rows if row['phase'] == 'search']
   champion = result['champion']
   line = _descent(search, champion) if champion else []
-  if not line:
-    names, message = [], 'No member has finished yet: no champion'
-  else:
-    names = _changed(line, run)
-    message = 'The champion is the baseline: no parameter changed'
-  if not names:
+  changed = _changed(line, run) if line else []
+  if not changed:
     ax = figure.add_subplot(111)
-    _say(ax, message)
     ax.set_axis_off()
+    same = 'The champion is the baseline: no parameter changed'
+    _say(ax, same if line else 'No member has finished yet: no champion')
     _save(figure, path)
     return
+  names = changed[:_MOST_PANELS]
   space = space_lib.Space.from_json(run['space'])
   view = _view(search, line, result, run)
   columns = min(len(names), 4 if len(names) > 4 else 2)
@@ -114,8 +112,11 @@ def lineage(
   for i, name in enumerate(names):
     ax = figure.add_subplot(height, columns, i + 1)
     _draw_parameter(ax, space.by_name[name], view, run['baseline'][name])
-    if i >= len(names) - columns:
-      ax.set_xlabel(view['label'], color=_TEXT)
+  hidden = len(changed) - len(names)
+  label = view['label'] + f' ({hidden} smaller changes not shown)' * bool(
+    hidden
+  )
+  figure.supxlabel(label, fontsize=12, color=_TEXT)
   _title(figure, view['title'])
   _legend(figure)
   _save(figure, path)
@@ -303,7 +304,7 @@ def _changed(line: list[Row], run: dict[str, Any]) -> list[str]:
     for name in space.free_names
     if any(row['configuration'][name] != baseline[name] for row in line)
   ]
-  return sorted(names, key=moved, reverse=True)[:_MOST_PANELS]
+  return sorted(names, key=moved, reverse=True)
 
 
 def _view(

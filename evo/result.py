@@ -73,7 +73,7 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
       metrics = result['metrics']
       row |= {
         'lineage_step': result['stop'] * steps,
-        run['metric']: metrics[row['split']] if metrics else None,
+        run['metric']: metrics.get(row['split']),
         'round': record['round'],
         'order': ended,
         'metrics': metrics,

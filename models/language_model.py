@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 
 from models import hyperparameters as traced
-from models import objective
-from models import optimiser
-from models import randomness
-from models import schedule
-from models import transformer
-from models import windows
+from models import (
+  objective,
+  optimiser,
+  randomness,
+  schedule,
+  transformer,
+  windows,
+)
 from models.data import Corpus
 from models.structure import Structure
 

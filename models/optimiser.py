@@ -14,6 +14,7 @@ PyTree = Any
 
 def init_moments(weights: PyTree) -> dict[str, PyTree]:
   """Zero first and second moments, float32 and shaped as the weights."""
+
   def zeros() -> PyTree:
     return jax.tree.map(lambda w: jnp.zeros(w.shape, jnp.float32), weights)
 

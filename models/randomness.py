@@ -4,9 +4,15 @@ Two members that share a seed share every draw whose name they share, whatever
 else differs between them, and no random state needs to be kept.
 """
 
+import math
 import zlib
 
 import jax
+import jax.numpy as jnp
+
+# Drawn with one key each: large enough that keys cost nothing, small enough
+# that little is drawn in vain.
+BLOCK = 4096
 
 
 def named_key(seed: jax.Array | int, name: str) -> jax.Array:
@@ -22,4 +28,42 @@ def named_key(seed: jax.Array | int, name: str) -> jax.Array:
     depend on how members are mapped.
   """
   key = jax.random.key(seed, impl='threefry2x32')
-  return jax.random.fold_in(key, zlib.crc32(name.encode()))
+  return jax.random.fold_in(key, _code(name))
+
+
+def named_normals(
+  seed: jax.Array | int, shapes: dict[str, tuple[int, ...]]
+) -> dict[str, jax.Array]:
+  """Standard normal arrays, each a function of the seed and its name alone.
+
+  They are drawn together, in blocks whose keys are folded from (seed, name,
+  number of the block): so one generator is compiled, not one for each shape,
+  and an array that grows keeps the entries it had, in row-major order.
+
+  Args:
+    seed: of the member, int32 scalar, may be traced.
+    shapes: by name.
+
+  Returns:
+    float32 arrays by name.
+  """
+  sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+  counts = {name: math.ceil(size / BLOCK) for name, size in sizes.items()}
+  blocks = [(_code(n), i) for n, count in counts.items() for i in range(count)]
+  root = jax.random.key(seed, impl='threefry2x32')
+
+  def draw(block: jax.Array) -> jax.Array:
+    key = jax.random.fold_in(jax.random.fold_in(root, block[0]), block[1])
+    return jax.random.normal(key, (BLOCK,), jnp.float32)
+
+  draws = jax.vmap(draw)(jnp.array(blocks, jnp.uint32))
+  arrays, begin = {}, 0
+  for name, shape in shapes.items():
+    flat = draws[begin : begin + counts[name]].reshape(-1)
+    arrays[name] = flat[: sizes[name]].reshape(shape)
+    begin += counts[name]
+  return arrays
+
+
+def _code(name: str) -> int:
+  return zlib.crc32(name.encode())

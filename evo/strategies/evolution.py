@@ -116,7 +116,6 @@ class Evolution(strategy.Strategy):
     self.resample = resample
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * segments, 9))
-    self.evaluations = 2 if self.inherited else 1
     self._flying: dict[int, _Member] = {}
     self._ready: collections.deque[_Member] = collections.deque()
     self._window: collections.deque[_Member] = collections.deque(maxlen=window)
@@ -135,11 +134,10 @@ class Evolution(strategy.Strategy):
     # By id: what came in one batch must not depend on the slots it ran in.
     for result in sorted(results, key=lambda r: r.leg.member):
       member = self._flying.pop(result.leg.member)
-      loss = strategy.selection_loss(result)
-      if result.leg.stop < self.segments and math.isfinite(loss):
+      if result.leg.stop < self.segments and result.ok:
         self._ready.append(member)
       else:
-        member.loss = loss
+        member.loss = strategy.selection_loss(result)
         self._window.append(member)
 
   def pinned(self) -> set[member_lib.Weights]:
@@ -166,6 +164,8 @@ class Evolution(strategy.Strategy):
       stop=self.inherited if first else self.segments,
       seed=self.member_seed,
       keep=first,
+      # A first leg is not selected on, so scoring it would be wasted.
+      splits=() if first else ('search',),
     )
 
   def _start(self, rng: np.random.Generator) -> _Member:

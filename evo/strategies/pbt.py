@@ -43,7 +43,13 @@ class PBT(strategy.Strategy):
 
   When a cohort reaches the end of its budget, the next one starts from newly
   drawn configurations, with new ids, as long as `fresh` allows.
+
+  Nothing is kept for heirs: a whole interval is asked at once, while all of
+  its donors are still on the devices.
   """
+
+  takes_over = True
+  finds_schedules = True
 
   def __init__(
     self,
