@@ -169,12 +169,14 @@ def _draw_members(
   size = 26 if len(x) < 200 else 10
   if rest.any():
     ax.scatter(x[rest], losses[rest], size, _OTHER, label='finished')
-  if far.any():
-    up = {'marker': '^', 'transform': edge, 'label': 'worse than shown'}
-    ax.scatter(x[far], np.full(far.sum(), 0.965), 30, _OTHER, **up)
-  if failed.any():
-    cross = {'marker': 'x', 'transform': edge, 'label': 'diverged'}
-    ax.scatter(x[failed], np.full(failed.sum(), 0.965), 34, _FAILED, **cross)
+  for mask, marker, color, label in (
+    (far, '^', _OTHER, 'worse than shown'),
+    (failed, 'x', _FAILED, 'diverged'),
+  ):
+    if mask.any():
+      y = np.full(mask.sum(), 0.965)
+      look = {'marker': marker, 'transform': edge, 'label': label}
+      ax.scatter(x[mask], y, 32, color, **look)
   steps = np.append(so_far, so_far[-1])
   ax.step(
     np.append(x, len(x) + 0.6), steps, where='post', color=_BEST, lw=2, zorder=3
@@ -184,6 +186,11 @@ def _draw_members(
   _label_champion(ax, int(np.nanargmin(losses)), tried, metric)
   ax.set_xlim(0.4, len(x) + 0.6)
   ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+  _legend_above(ax)
+  return best, top
+
+
+def _legend_above(ax: 'axes.Axes') -> None:
   ax.legend(
     loc='lower left',
     bbox_to_anchor=(-0.01, 1.0),
@@ -193,7 +200,6 @@ def _draw_members(
     columnspacing=1.4,
     fontsize=11,
   )
-  return best, top
 
 
 def _label_champion(
@@ -319,45 +325,59 @@ def _view(
     `label` of the x axis, `title`, and as (x from, x to, configuration):
     `line` of the champion and `others` behind it; `ticks` as (x, text).
   """
-  member = line[-1]['member']
   if run['finds_schedules']:
-    return {
-      'title': f'Schedule that led to the champion, member {member}',
-      'label': 'training steps behind the weights',
-      'line': [
-        (piece['start'], piece['stop'], piece['configuration'])
-        for piece in result['champion']['schedule']
-      ],
-      'others': [
-        (row['start'], row['lineage_step'], row['configuration'])
-        for row in search
-      ],
-      'ticks': None,
-    }
-  last = {row['member']: row for row in search}
-  if len(line) == 1:
-    metric, ends = run['metric'], result_lib.finished(search, run)
-    return {
-      'title': f'The champion, member {member}, has no ancestors',
-      'label': f'{metric} (lower is better)',
-      'line': [(line[0][metric], line[0][metric], line[0]['configuration'])],
-      'others': [(r[metric], r[metric], r['configuration']) for r in ends],
-      'ticks': None,
-    }
-  depth: dict[int | None, int] = {None: -1}
-  for row in sorted(last.values(), key=lambda row: row['member']):
-    depth[row['member']] = depth[row['parent']] + 1
-  ids = [row['member'] for row in line]
+    return _schedule_view(search, line, result)
+  if len(line) > 1:
+    return _generations_view(search, line)
+  metric = run['metric']
+  ends = [(r[metric], r) for r in result_lib.finished(search, run)]
+  own = line[0][metric]
   return {
-    'title': f'From the first ancestor to the champion, member {member}',
+    'title': f'The champion, member {line[0]["member"]}, has no ancestors',
+    'label': f'{metric} (lower is better)',
+    'line': [(own, own, line[0]['configuration'])],
+    'others': [(loss, loss, row['configuration']) for loss, row in ends],
+    'ticks': None,
+  }
+
+
+def _schedule_view(
+  search: list[Row], line: list[Row], result: dict[str, Any]
+) -> dict[str, Any]:
+  """Over training steps."""
+  return {
+    'title': f'Schedule that led to the champion, member {line[-1]["member"]}',
+    'label': 'training steps behind the weights',
+    'line': [
+      (piece['start'], piece['stop'], piece['configuration'])
+      for piece in result['champion']['schedule']
+    ],
+    'others': [
+      (row['start'], row['lineage_step'], row['configuration'])
+      for row in search
+      if row['lineage_step'] > row['start']
+    ],
+    'ticks': None,
+  }
+
+
+def _generations_view(search: list[Row], line: list[Row]) -> dict[str, Any]:
+  """Over the generations, each member behind at its own."""
+  last = {row['member']: row for row in search}
+  depth: dict[int | None, int] = {None: -1}
+  for member in sorted(last):
+    depth[member] = depth[last[member]['parent']] + 1
+  champion = line[-1]['member']
+  return {
+    'title': f'From the first ancestor to the champion, member {champion}',
     'label': 'ancestors by member id, by generation',
     'line': [(i, i, row['configuration']) for i, row in enumerate(line)],
     'others': [
-      (depth[m], depth[m], row['configuration'])
-      for m, row in last.items()
-      if depth[m] < len(line)
+      (depth[member], depth[member], row['configuration'])
+      for member, row in last.items()
+      if depth[member] < len(line)
     ],
-    'ticks': [(i, str(m)) for i, m in enumerate(ids)],
+    'ticks': [(i, str(row['member'])) for i, row in enumerate(line)],
   }
 
 

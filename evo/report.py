@@ -29,6 +29,7 @@ _MISSING = {
   'run failed': 'a run of the confirmation failed',
   'one seed': 'one seed gives no interval',
 }
+_SPLITS = ('search', 'confirm')
 _CONTINUABLE = ('stop_file', 'interrupted', 'sigterm', 'max_disk')
 
 
@@ -76,7 +77,7 @@ def summary(result: dict[str, Any], run: dict[str, Any]) -> str:
       f'{"":16}{"search":>10}{"confirm":>10}  {metric}, lower is better'
     )
     for arm in ('baseline', 'champion'):
-      losses = [result[arm][f'{split}_{metric}'] for split in SPLITS]
+      losses = [result[arm][f'{split}_{metric}'] for split in _SPLITS]
       lines.append(f'{arm:16}' + ''.join(f'{_loss(x):>10}' for x in losses))
     changed = changes(result, run)
     shown = [
@@ -93,12 +94,9 @@ def summary(result: dict[str, Any], run: dict[str, Any]) -> str:
   return '\n'.join((lines + _next_lines(result, run))[:24])
 
 
-SPLITS = ('search', 'confirm')
-
-
 def headline(result: dict[str, Any]) -> str:
   """What was found and how sure it is, in one sentence."""
-  gain, champion, metric = result['gain'], result['champion'], result['metric']
+  champion, metric = result['champion'], result['metric']
   baseline = result['baseline'][f'search_{metric}']
   if champion is None:
     failed = result['diverged'] + result['infeasible']
@@ -112,17 +110,21 @@ def headline(result: dict[str, Any]) -> str:
         f' found among {result["finished"]} finished members.'
       )
     return f'The baseline alone was trained: {_loss(baseline)} {metric}.'
-  if gain is None:
-    found = champion[f'search_{metric}']
-    against = (
-      f', against {baseline:.4f} for the baseline'
-      if baseline is not None
-      else ''
-    )
-    return (
-      f'Not confirmed, because {_MISSING[result["gain_missing"]]}: the best'
-      f' member has {found:.4f} {metric} on the search split{against}.'
-    )
+  if result['gain']:
+    return _verdict(result['gain'], result)
+  against = (
+    '' if baseline is None else f', against {baseline:.4f} for the baseline'
+  )
+  return (
+    f'Not confirmed, because {_MISSING[result["gain_missing"]]}: the best'
+    f' member has {champion[f"search_{metric}"]:.4f} {metric} on the search'
+    f' split{against}.'
+  )
+
+
+def _verdict(gain: dict[str, float], result: dict[str, Any]) -> str:
+  """What a confirmation says, in one sentence."""
+  metric = result['metric']
   interval = (
     f'95% interval [{gain["low"]:+.4f}, {gain["high"]:+.4f}], {gain["n"]} fresh'
     ' seeds'
@@ -225,7 +227,7 @@ def _evidence(result: dict[str, Any]) -> str:
   metric = result['metric']
   header = ('', f'search {metric}', f'confirm {metric}')
   lines = [
-    (arm, *(_loss(result[arm][f'{split}_{metric}']) for split in SPLITS))
+    (arm, *(_loss(result[arm][f'{split}_{metric}']) for split in _SPLITS))
     for arm in ('baseline', 'champion')
     if result[arm]
   ]
@@ -350,8 +352,8 @@ def _cost_sentence(result: dict[str, Any]) -> str:
   share = 100 * result['seconds_training'] / seconds if seconds else 0
   failed = result['diverged'] + result['infeasible']
   return (
-    f'{count(result["members"], "member")}, {failed} failed; {result["tokens"]:,} tokens,'
-    f' {result["flops"]:.3g} FLOPs, {duration(seconds)}, {share:.0f}% of it'
+    f'{count(result["members"], "member")}, {failed} failed;'
+    f' {result["tokens"]:,} tokens, {result["flops"]:.3g} FLOPs, {duration(seconds)}, {share:.0f}% of it'
     ' training.'
   )
 

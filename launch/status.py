@@ -1,6 +1,6 @@
 """Says where a run stands, while it runs or after. Only reads.
 
-  python -m launch.status --workdir=runs/quick
+python -m launch.status --workdir=runs/quick
 """
 
 import dataclasses

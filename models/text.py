@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import os
 import pathlib
 import sysconfig
 
@@ -29,17 +30,16 @@ def library() -> list[tuple[str, bytes]]:
     which is as good as random and the same on every machine.
   """
   root = pathlib.Path(sysconfig.get_paths()['stdlib'])
-  names = [
-    path.relative_to(root)
-    for path in root.rglob('*.py')
-    if not path.name.startswith('_sysconfigdata')
-  ]
-  # A config-3.11-x86_64-linux-gnu folder is the build's, not the library's.
-  kept = [
-    name.as_posix()
-    for name in names
-    if not LEFT_OUT.intersection(name.parts) and '-' not in name.parts[0]
-  ]
+  kept = []
+  for folder, folders, names in os.walk(root):
+    # A config-3.11-x86_64-linux-gnu folder is the build's, not the library's.
+    folders[:] = [f for f in folders if f not in LEFT_OUT and '-' not in f]
+    inside = pathlib.Path(folder).relative_to(root)
+    kept += [
+      (inside / name).as_posix()
+      for name in names
+      if name.endswith('.py') and not name.startswith('_sysconfigdata')
+    ]
   files, total = [], 0
   for name in sorted(kept, key=_rank):
     content = (root / name).read_bytes()

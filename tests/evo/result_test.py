@@ -378,9 +378,9 @@ def test_a_baseline_alone_is_its_own_champion(make_campaign, tmp_path):
     tmp_path, bounds=campaign_lib.Bounds(members=1), pairs=0
   )
   result, *_ = outcome(campaign, tmp_path, max_members=1, confirm_seeds=0)
-  assert result['champion']['configuration'] == result['baseline'][
-    'configuration'
-  ]
+  assert (
+    result['champion']['configuration'] == result['baseline']['configuration']
+  )
   assert result['champion']['search_negative_q'] == campaign.best.loss
   assert result['gain'] is None
   assert (result['members'], result['gain_missing']) == (1, 'left out')

@@ -1,0 +1,76 @@
+"""Prints text from the champion of a run.
+
+  python -m launch.sample --workdir=runs/quick --prompt='def '
+"""
+
+import json
+import pathlib
+
+import jax
+import orbax.checkpoint as ocp
+from absl import flags
+
+from launch import cli
+from launch import experiment as experiment_lib
+from models import sampling
+from models import transformer
+
+
+def main(argv: list[str]) -> None:
+  """Continues the prompt of the flags."""
+  del argv
+  values = flags.FLAGS
+  with cli.input_errors():
+    workdir = pathlib.Path(values.workdir)
+    configuration = _configuration(workdir)
+    given = json.loads((workdir / 'run.json').read_text())['flags']
+    experiment_lib.prepare_backend(given)
+    space = experiment_lib.load_space(given)
+    space.validate(configuration)
+    trainee = experiment_lib.load_trainee(given, space)
+    structure = trainee.structure(space.structure(configuration))
+    text = sampling.sample(
+      structure,
+      _weights(workdir, structure),
+      trainee.corpus.tokenizer,
+      values.prompt,
+      values.length,
+      values.temperature,
+      values.seed,
+    )
+  print(values.prompt + text)
+
+
+def _configuration(workdir: pathlib.Path) -> dict:
+  path = workdir / 'champion' / 'configuration.json'
+  if not path.exists():
+    raise ValueError(
+      f'--workdir={workdir} has no champion; expected a run in which a member'
+      ' reached the end of its budget'
+    )
+  return json.loads(path.read_text())
+
+
+def _weights(workdir: pathlib.Path, structure) -> dict:
+  abstract = jax.eval_shape(
+    lambda: transformer.init_weights(structure, 0, 1.0)
+  )
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(
+      (workdir / 'champion' / 'weights').resolve(), abstract
+    )
+
+
+def run() -> None:
+  """Entry point of the console script."""
+  cli.run(main)
+
+
+flags.DEFINE_string('workdir', 'runs/quick', 'Of a search.')
+flags.DEFINE_string('prompt', '\n', 'Text to go on from.')
+flags.DEFINE_integer('length', 400, 'Tokens to add.', lower_bound=1)
+flags.DEFINE_float('temperature', 0.8, '0 takes the likeliest token.')
+flags.DEFINE_integer('seed', 0, 'Of the draws.')
+
+if __name__ == '__main__':
+  run()

@@ -1,0 +1,67 @@
+"""A search small enough to run as a real process in seconds."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# Of the `nanogpt` space, a model that compiles in a second or two.
+SMALL = {
+  'depth': 1,
+  'width': 32,
+  'heads': 1,
+  'head_dim': 16,
+  'mlp_ratio': 2,
+  'context': 32,
+  'batch': 4,
+}
+
+
+@pytest.fixture(scope='session')
+def small(tmp_path_factory):
+  """Flags of a small search; its data and space lie in a folder of its own."""
+  folder = tmp_path_factory.mktemp('small')
+  space = json.loads((ROOT / 'launch/spaces/nanogpt.json').read_text())
+  for name, value in SMALL.items():
+    space['parameters'][name]['default'] = value
+  (folder / 'space.json').write_text(json.dumps(space))
+  lines = [f'{i} times {i} is {i * i}, they say.\n' for i in range(8000)]
+  (folder / 'text.txt').write_text(''.join(lines))
+  return [
+    f'--data={folder}/text.txt',
+    f'--space={folder}/space.json',
+    '--member_tokens=5120',
+    '--evaluation_tokens=2048',
+    '--population=4',
+    '--max_members=8',
+    '--confirm_seeds=3',
+  ]
+
+
+@pytest.fixture(scope='session')
+def launch(tmp_path_factory):
+  """Runs a command of the project as a process and returns it, ended."""
+  cache = tmp_path_factory.mktemp('cache')
+
+  def run(name, *flags, wait=True, env=(), **options):
+    process = subprocess.Popen(
+      [sys.executable, '-m', f'launch.{name}', *flags],
+      cwd=ROOT,
+      env=os.environ
+      | {'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': str(cache)}
+      | dict(env),
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+      **options,
+    )
+    if wait:
+      process.out, process.err = process.communicate(timeout=300)
+    return process
+
+  return run

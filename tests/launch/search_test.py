@@ -1,0 +1,344 @@
+"""End-to-end tests of `launch.search`: real processes on real files."""
+
+import json
+import pathlib
+import random
+import re
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from evo import checkpoint
+from evo import ledger as ledger_lib
+
+# Times, and what depends on what the cache held, may differ between runs.
+_VARIES = re.compile(r'seconds|compilations')
+
+
+def read(path):
+  return json.loads(pathlib.Path(path).read_text())
+
+
+def result_of(workdir):
+  result = read(workdir / 'result.json')
+  return {k: v for k, v in result.items() if not _VARIES.match(k)}
+
+
+def digests(folder):
+  """Of the arrays of an exported champion."""
+  import orbax.checkpoint as ocp
+
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpoint.digest(checkpointer.restore(folder.resolve()))
+
+
+def wait_for_rounds(workdir, count):
+  last = workdir / 'ledger' / f'{count - 1:08d}.json'
+  deadline = time.monotonic() + 120
+  while not last.exists():
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+
+
+@pytest.fixture(scope='module', params=['evolution', 'pbt'])
+def finished(request, launch, small, tmp_path_factory):
+  """A finished small search: its folder, process and flags."""
+  workdir = tmp_path_factory.mktemp('run') / request.param
+  flags = [*small, f'--workdir={workdir}', f'--strategy={request.param}']
+  process = launch('search', *flags)
+  assert process.returncode == 0, process.err
+  return workdir, process, flags
+
+
+def test_a_search_leaves_all_its_files(finished):
+  workdir, process, _ = finished
+  for name in (
+    'run.json',
+    'events.jsonl',
+    'result.json',
+    'report.md',
+    'ledger.csv',
+    'ledger.jsonl',
+    'staircase.png',
+    'lineage.png',
+    'champion/configuration.json',
+    'champion/weights',
+    'checkpoints',
+    'ledger/00000000.json',
+  ):
+    assert (workdir / name).exists(), name
+  assert not list(workdir.glob('*.draft'))
+  assert 'report.md' in process.out
+
+
+def test_the_result_has_what_the_contract_names(finished):
+  workdir, _, _ = finished
+  result = read(workdir / 'result.json')
+  for arm in ('baseline', 'champion'):
+    assert set(result[arm]) >= {
+      'configuration',
+      'search_bpb',
+      'confirm_bpb',
+      'nats_per_token',
+    }
+  assert set(result['gain']) == {'mean', 'low', 'high', 'n'}
+  difference = result['baseline']['confirm_bpb'] - (
+    result['champion']['confirm_bpb']
+  )
+  assert result['gain']['mean'] == pytest.approx(difference)
+  assert result['gain']['n'] == 3 == len(set(result['confirm_seeds']))
+  assert result['stop_reason'] == 'max_members'
+  assert len(result['data_digest']) == 64
+  for name in ('members', 'tokens', 'flops', 'compilations'):
+    assert result[name] > 0, name
+  parts = sum(
+    result[f'seconds_{name}'] for name in ('training', 'evaluating')
+  )
+  assert 0 < parts < result['seconds_searching'] < result['seconds']
+
+
+def test_the_exports_account_for_every_leg_and_flop(finished):
+  workdir, _, _ = finished
+  lines = (workdir / 'ledger.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  result = read(workdir / 'result.json')
+  for row in rows:
+    assert set(row) >= {
+      'member',
+      'parent',
+      'lineage_step',
+      'start',
+      'stop',
+      'seed',
+      'species',
+      'configuration',
+      'bpb',
+      'flops',
+      'tokens',
+      'status',
+    }
+    assert row['tokens'] == (row['stop'] - row['start']) * 128
+    assert row['lineage_step'] <= 40
+  assert sum(row['flops'] for row in rows) == pytest.approx(result['flops'])
+  assert sum(row['tokens'] for row in rows) == result['tokens']
+  csv = (workdir / 'ledger.csv').read_text().splitlines()
+  assert len(csv) == len(rows) + 1
+
+
+def test_the_same_command_again_says_that_it_is_finished(finished, launch):
+  workdir, _, flags = finished
+  before = (workdir / 'result.json').read_bytes()
+  again = launch('search', *flags)
+  assert again.returncode == 0 and 'is finished' in again.out
+  assert (workdir / 'result.json').read_bytes() == before
+
+
+def test_a_larger_bound_goes_on(finished, launch, tmp_path):
+  workdir, _, flags = finished
+  records = len(list((workdir / 'ledger').iterdir()))
+  copy = tmp_path / 'copy'
+  import shutil
+
+  shutil.copytree(workdir, copy)
+  more = launch('search', *flags, f'--workdir={copy}', '--max_members=12')
+  assert more.returncode == 0, more.err
+  assert 'resuming' in more.err
+  assert len(list((copy / 'ledger').iterdir())) > records
+
+
+def test_status_tells_where_a_run_stands(finished, launch):
+  workdir, _, _ = finished
+  status = launch('status', f'--workdir={workdir}')
+  assert status.returncode == 0, status.err
+  assert 'max_members' in status.out or 'finished' in status.out
+
+
+def test_the_champion_speaks(finished, launch):
+  workdir, _, _ = finished
+  flags = [f'--workdir={workdir}', '--prompt=7 times', '--length=40']
+  first = launch('sample', *flags)
+  assert first.returncode == 0, first.err
+  assert first.out.startswith('7 times') and len(first.out) >= 48
+  assert launch('sample', *flags).out == first.out
+  assert launch('sample', *flags, '--seed=1').out != first.out
+
+
+def test_killed_at_three_random_instants_a_run_ends_the_same(
+  finished, launch, tmp_path
+):
+  workdir, _, flags = finished
+  flags = [*flags, f'--workdir={tmp_path}/run']
+  rounds = len(list((workdir / 'ledger').iterdir()))
+  rng = random.Random(rounds)
+  for count in sorted(rng.sample(range(1, rounds), 3)):
+    process = launch('search', *flags, wait=False)
+    wait_for_rounds(tmp_path / 'run', count)
+    time.sleep(rng.random() * 0.1)
+    process.kill()
+    process.communicate()
+  last = launch('search', *flags)
+  assert last.returncode == 0, last.err
+  assert result_of(tmp_path / 'run') == result_of(workdir)
+  assert ledger_lib.Ledger(tmp_path / 'run/ledger').records == (
+    ledger_lib.Ledger(workdir / 'ledger').records
+  )
+  assert digests(tmp_path / 'run/champion/weights') == (
+    digests(workdir / 'champion/weights')
+  )
+
+
+@pytest.mark.parametrize(
+  'how,code,reason',
+  [
+    (signal.SIGTERM, 42, 'sigterm'),
+    (signal.SIGINT, 0, 'interrupted'),
+    ('STOP', 0, 'stop_file'),
+  ],
+)
+def test_a_run_stops_at_the_end_of_a_round_and_goes_on_when_asked(
+  launch, small, tmp_path, how, code, reason
+):
+  flags = [*small, f'--workdir={tmp_path}/run', '--max_members=200']
+  process = launch('search', *flags, wait=False)
+  wait_for_rounds(tmp_path / 'run', 3)
+  if how == 'STOP':
+    (tmp_path / 'run/STOP').touch()
+  else:
+    process.send_signal(how)
+  process.communicate(timeout=60)
+  assert process.returncode == code
+  assert read(tmp_path / 'run/result.json')['stop_reason'] == reason
+  records = len(list((tmp_path / 'run/ledger').iterdir()))
+  if how == 'STOP':
+    refused = launch('search', *flags)
+    assert refused.returncode == 0 and 'delete it' in refused.out
+    (tmp_path / 'run/STOP').unlink()
+  process = launch('search', *flags, wait=False)
+  wait_for_rounds(tmp_path / 'run', records + 2)
+  process.kill()
+  process.communicate()
+
+
+def test_one_member_trains_the_baseline_alone(launch, small, tmp_path):
+  flags = [
+    *small,
+    f'--workdir={tmp_path}/run',
+    '--max_members=1',
+    '--population=1',
+    '--tokenizer=char',
+    '--splits=.9,.1,0,0',
+    '--evaluation_tokens=0',
+  ]
+  process = launch('search', *flags)
+  assert process.returncode == 0, process.err
+  (nats,) = re.findall(
+    r'^validation (\d+\.\d{4}) nats per token$', process.out, re.MULTILINE
+  )
+  result = read(tmp_path / 'run/result.json')
+  assert result['gain'] is None and result['members'] == 1
+  assert float(nats) == pytest.approx(
+    result['champion']['nats_per_token'], abs=1e-4
+  )
+  # One token a character here, so bits per byte are bits per token.
+  assert float(nats) == pytest.approx(
+    result['champion']['search_bpb'] * np.log(2), rel=1e-3
+  )
+
+
+def test_a_second_mesh_gives_the_same_records(
+  finished, launch, tmp_path
+):
+  workdir, _, flags = finished
+  flags = [*flags, f'--workdir={tmp_path}/run', '--mesh=member:1']
+  process = launch('search', *flags)
+  assert process.returncode == 0, process.err
+  assert ledger_lib.Ledger(tmp_path / 'run/ledger').records == (
+    ledger_lib.Ledger(workdir / 'ledger').records
+  )
+
+
+BAD = [
+  (['--data=missing.txt'], 'missing.txt'),
+  (['--tokenizer=word'], 'tokenizer'),
+  (['--strategy=annealing'], 'annealing'),
+  (['--space=nowhere'], 'nowhere'),
+  (['--tiers=colour'], 'colour'),
+  (['--splits=.5,.5,.5,.5'], 'split'),
+  (['--splits=a,b'], 'split'),
+  (['--population=0'], 'population'),
+  (['--inherit_at=1.5'], 'inherit_at'),
+  (['--confirm_seeds=2'], 'confirm_seeds'),
+  (['--max_minutes=-1'], 'max_minutes'),
+  (['--mesh=members:2'], 'mesh'),
+  (['--mesh=member:3'], 'population is 4'),
+  (['--member_tokens=10'], 'budget'),
+  (['--populaton=4'], 'populaton'),
+  (['--flagfile=nowhere.flags'], 'nowhere.flags'),
+  (['surplus'], 'surplus'),
+]
+
+
+@pytest.mark.parametrize('flags,named', BAD, ids=[str(b[0][0]) for b in BAD])
+def test_bad_input_is_answered_in_one_line_and_nothing_is_written(
+  launch, small, tmp_path, flags, named
+):
+  process = launch('search', *small, f'--workdir={tmp_path}/run', *flags)
+  assert process.returncode == 2, process.err
+  (line,) = process.err.splitlines()
+  assert re.fullmatch(r'error: .+; expected .+', line), line
+  assert named in line
+  assert not process.out and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('content', ['', 'too short'])
+def test_too_little_text_is_refused(launch, small, tmp_path, content):
+  (tmp_path / 'text.txt').write_text(content)
+  flags = [f'--data={tmp_path}/text.txt', f'--workdir={tmp_path}/run']
+  process = launch('search', *small, *flags)
+  assert process.returncode == 2
+  assert re.fullmatch(r'error: .+; expected .+\n', process.err), process.err
+  assert not (tmp_path / 'run').exists()
+
+
+def test_an_impossible_range_is_named_with_its_place(launch, small, tmp_path):
+  space = read(next(f for f in small if '--space' in f).split('=')[1])
+  space['parameters']['beta1'] |= {'low': 0.9, 'high': 0.8}
+  (tmp_path / 'space.json').write_text(json.dumps(space))
+  flags = [f'--space={tmp_path}/space.json', f'--workdir={tmp_path}/run']
+  process = launch('search', *small, *flags)
+  assert process.returncode == 2
+  assert re.fullmatch(r'error: .*beta1.*; expected .+\n', process.err)
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_workdir_of_another_run_is_left_alone(finished, launch):
+  workdir, _, flags = finished
+  before = {p: p.stat().st_mtime_ns for p in workdir.rglob('*')}
+  process = launch('search', *flags, '--seed=5')
+  assert process.returncode == 2
+  assert re.fullmatch(r'error: .*--seed=0.*; expected .+\n', process.err)
+  assert {p: p.stat().st_mtime_ns for p in workdir.rglob('*')} == before
+
+
+def test_a_folder_of_other_files_is_left_alone(launch, small, tmp_path):
+  (tmp_path / 'thesis.tex').write_text('mine')
+  process = launch('search', *small, f'--workdir={tmp_path}')
+  assert process.returncode == 2 and 'other files' in process.err
+  assert [p.name for p in tmp_path.iterdir()] == ['thesis.tex']
+
+
+def test_no_flags_are_the_quick_preset(tmp_path):
+  from absl import flags
+
+  from launch import cli, settings
+
+  settings_file = cli.PRESETS / 'quick.flags'
+  for line in settings_file.read_text().splitlines():
+    if line.startswith('--'):
+      name, _, value = line[2:].partition('=')
+      default = flags.FLAGS[name].default
+      parsed = flags.FLAGS[name].parser.parse(value)
+      assert parsed == flags.FLAGS[name].parser.parse(default), name
+  assert settings.CHANGEABLE

@@ -1,0 +1,52 @@
+import dataclasses
+
+import pytest
+
+from models.structure import Structure
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [
+    ('vocabulary', 0),
+    ('depth', 1.0),
+    ('width', -8),
+    ('heads', True),
+    ('head_dim', 3),  # rope turns channels in pairs
+    ('context', '64'),
+    ('batch', None),
+    ('dropout', 1.0),
+    ('dropout', float('nan')),
+    ('mlp_ratio', 0),
+    ('mlp_ratio', float('inf')),
+    ('activation', 'tanh'),
+    ('norm', 'batch'),
+    ('position', None),
+    ('qk_norm', 1),
+    ('tied', 'false'),
+    ('bias', 0),
+  ],
+)
+def test_a_bad_value_is_refused_in_one_line_that_names_it(name, value):
+  with pytest.raises(ValueError, match=rf'^{name} .*; expected .+$') as error:
+    Structure(**({'vocabulary': 65} | {name: value}))
+  assert '\n' not in str(error.value)
+
+
+def test_it_is_the_key_of_a_program_and_cannot_change():
+  structure = Structure(65)
+  assert {structure: 1}[Structure(65)] == 1
+  with pytest.raises(dataclasses.FrozenInstanceError):
+    structure.depth = 2
+
+
+def test_attention_is_as_wide_as_its_heads_whatever_the_width():
+  Structure(65, width=96, heads=5, head_dim=8)
+
+
+def test_an_odd_head_is_fine_where_nothing_turns():
+  assert Structure(65, head_dim=3, position='learned').head_dim == 3
+
+
+def test_the_hidden_layer_follows_a_fractional_ratio():
+  assert Structure(65, width=96, mlp_ratio=2.5).hidden == 240
