@@ -412,10 +412,10 @@ def _draw_parameter(
     ax.plot(
       [start for start, *_ in line], y, 'o-', color=_BEST, lw=2, ms=6, zorder=4
     )
-  before, after = short(baseline), short(line[-1][2][p.name])
+  before, after = short(baseline, 3), short(line[-1][2][p.name], 3)
   ax.set_title(
     f'{p.name}: {before} → {after}',
-    fontsize=11.5,
+    fontsize=11,
     loc='left',
     color=_TEXT,
     parse_math=False,
@@ -443,9 +443,9 @@ def _scale(ax: 'axes.Axes', p: Parameter) -> None:
     ax.set_ylim(p.low - margin, p.high + margin)
 
 
-def short(value: Any) -> str:
-  """A value with four digits that count."""
-  return f'{value:.4g}' if isinstance(value, float) else str(value)
+def short(value: Any, digits: int = 4) -> str:
+  """A value with so many digits that count."""
+  return f'{value:.{digits}g}' if isinstance(value, float) else str(value)
 
 
 def _figure() -> 'figure.Figure':

@@ -353,8 +353,8 @@ def _cost_sentence(result: dict[str, Any]) -> str:
   failed = result['diverged'] + result['infeasible']
   return (
     f'{count(result["members"], "member")}, {failed} failed;'
-    f' {result["tokens"]:,} tokens, {result["flops"]:.3g} FLOPs, {duration(seconds)}, {share:.0f}% of it'
-    ' training.'
+    f' {result["tokens"]:,} tokens, {result["flops"]:.3g} FLOPs,'
+    f' {duration(seconds)}, {share:.0f}% of it training.'
   )
 
 

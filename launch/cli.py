@@ -39,6 +39,10 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   # XLA's loader reports machine features at length whenever it reads the
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  if {'--help', '-h'} & set(sys.argv[1:]):
+    print(sys.modules['__main__'].__doc__)
+    print(flags.FLAGS.main_module_help())
+    sys.exit(0)
   try:
     with _flag_errors():
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])

@@ -129,7 +129,13 @@ def attend(
   logits = jnp.einsum('bqhd,bkhd->bhqk', q, k).astype(jnp.float32)
   mask = jnp.tril(jnp.ones((length, length), bool))[None, None]
   logits = jnp.where(mask, logits, -jnp.inf)
-  probabilities = jax.nn.softmax(logits).astype(q.dtype)
+  # Not `jax.nn.softmax`: XLA turns its division into a product with the
+  # reciprocal or does not, depending on how many devices it compiles for, and
+  # a member's bits must not depend on that.
+  logits -= jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+  weights = jnp.exp(logits)
+  probabilities = weights * (1 / weights.sum(-1, keepdims=True))
+  probabilities = probabilities.astype(q.dtype)
   probabilities = drop(probabilities, rate, key)
   return jnp.einsum('bhqk,bkhd->bqhd', probabilities, v)
 

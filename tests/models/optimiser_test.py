@@ -32,7 +32,7 @@ def _ours(h, steps=20):
   def body(carry, i):
     weights, moments = carry
     gradient = jax.grad(_loss)(weights, i)
-    norm = optax.global_norm(gradient)
+    norm = optax.tree.norm(gradient)
     rate = h['learning_rate']
     return optimiser.update(weights, moments, gradient, rate, h, i), norm
 
@@ -103,7 +103,7 @@ def test_decay_shrinks_matrices_and_nothing_else():
 def test_clipping_shortens_to_the_norm_and_spares_the_short():
   gradient = {'a': jnp.array([3.0]), 'b': jnp.array([[4.0]])}
   short = optimiser.clip(gradient, jnp.float32(1))
-  np.testing.assert_allclose(optax.global_norm(short), 1, rtol=1e-6)
+  np.testing.assert_allclose(optax.tree.norm(short), 1, rtol=1e-6)
   same = optimiser.clip(gradient, jnp.float32(6))
   np.testing.assert_array_equal(same['b'], gradient['b'])
 
