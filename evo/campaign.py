@@ -145,16 +145,22 @@ class Campaign:
 
   def progress(self) -> tuple[float, float | None]:
     """FLOPs trained so far, and about how many there will be if bounded."""
-    per_run = self._committed / max(1, self.started)
-    confirmation = self._confirmation_flops()
+    searching = self.phase == 'search'
     totals = []
     if self._bounds.members is not None:
-      totals.append(self._bounds.members * per_run + confirmation)
+      missing = (self._bounds.members - self.started) * searching
+      totals.append(
+        self._committed * (1 + missing / max(1, self.started))
+        + self._confirmation_flops() * searching
+      )
     if self._plan:
       totals.append(self._plan['flops'])
     if self._bounds.flops is not None:
       totals.append(self._bounds.flops)
-    return self._executed, min(totals) if totals else None
+    # Totals hold evaluations, which are not followed one by one.
+    training = self.engine.budget.segments * self.engine.segment_flops(1)
+    share = training / self._run_flops(self.strategy, 0)
+    return self._executed, min(totals) * share if totals else None
 
   def clock(self) -> dict[str, float]:
     """Where the seconds of all sessions went.

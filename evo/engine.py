@@ -114,6 +114,7 @@ class Engine:
     self.meter = program_lib.Meter()
     self._trainee, self._space = trainee, space
     self._checkpoints = checkpoints
+    self._devices = mesh.shape['member']
     self._structure = space.structure(space.baseline)
     self.cost = trainee.cost(self._structure)
     self.steps = budget.steps(self.cost)
@@ -240,7 +241,8 @@ class Engine:
       elif stop == slot.leg.stop:
         losses = {s: float(metrics[s][i]) for s in slot.leg.splits}
         results.append(self._result(slot.leg, stop, losses))
-    return results
+    # By id, so that a record does not tell which slots the members were in.
+    return sorted(results, key=lambda result: result.leg.member)
 
   def settle(self, results: list[Result], *, replay: bool = False) -> None:
     """Advances the table by one segment and frees the slots of `results`."""
@@ -310,15 +312,19 @@ class Engine:
       if leg.goes_on and leg.source in held
     }
     taken = set(places.values())
-    others = (
-      i
-      for i, slot in enumerate(self.slots)
-      if slot.leg is None and i not in taken
-    )
-    return [
-      places[leg.member] if leg.member in places else next(others)
-      for leg in legs
-    ]
+    for leg in legs:
+      if leg.member not in places:
+        places[leg.member] = self._least_busy(taken)
+        taken.add(places[leg.member])
+    return [places[leg.member] for leg in legs]
+
+  def _least_busy(self, taken: set[int]) -> int:
+    """A free slot of the device with the fewest members at work."""
+    rows = len(self.slots) // self._devices
+    at_work = [s.leg is not None or i in taken for i, s in enumerate(self.slots)]
+    load = [sum(at_work[d : d + rows]) for d in range(0, len(at_work), rows)]
+    free = (i for i, busy in enumerate(at_work) if not busy)
+    return min(free, key=lambda i: (load[i // rows], i))
 
   def _fill(
     self, moves: np.ndarray, fresh: np.ndarray, restored: dict[int, Weights]

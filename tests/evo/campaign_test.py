@@ -287,3 +287,19 @@ def test_importing_evo_starts_no_backend():
 def test_structural_parameters_take_no_part_in_a_traced_search():
   free = space.load('launch/spaces/nanogpt.json').traced().free_names
   assert 'learning_rate' in free and 'depth' not in free
+
+
+@each_strategy
+def test_progress_rises_to_about_the_whole(
+  tmp_path, make_campaign, strategy, options
+):
+  shares = []
+
+  def watch(run):
+    done, total = run.progress()
+    shares.append(done / total)
+
+  run = make_campaign(tmp_path, strategy, **options)
+  run._observe = watch
+  run.run()
+  assert 0 < shares[0] < 0.2 and shares[-1] == pytest.approx(1, abs=0.15)

@@ -16,7 +16,7 @@ CHOSEN = {
   'beta2': 0.97,
   'epsilon': 1e-6,
   'weight_decay': 0.3,
-  'gradient_clip': 2.0,
+  'gradient_clip': 20.0,
 }
 
 
