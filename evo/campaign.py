@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from evo import checkpoint as checkpoint_lib
+from etils import epath
+
+from evo import bounds as bounds_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
 from evo import member as member_lib
@@ -25,25 +27,6 @@ Record = dict[str, Any]
 # so that saving stays far below a hundredth of the time on any machine.
 _FLOPS_PER_BYTE = 5e4
 _MOST_ROUNDS = 64
-# Share of the minutes that is planned for; the rest is for what was not
-# foreseen: start-up, compiling the confirmation, the report.
-_CLOCK_MARGIN = 0.92
-
-
-@dataclasses.dataclass(frozen=True)
-class Bounds:
-  """What a campaign may use at most; None is no bound.
-
-  Attributes:
-    members: trained to the end of their budget in the search. A member that
-      takes over another's run by an exploit is not counted again.
-    flops: charged in all, the confirmation included.
-    minutes: of wall clock, the confirmation included.
-  """
-
-  members: int | None = None
-  flops: float | None = None
-  minutes: float | None = None
 
 
 class Campaign:
@@ -64,56 +47,72 @@ class Campaign:
     self,
     engine: engine_lib.Engine,
     strategy: strategy_lib.Strategy,
+    workdir: epath.PathLike,
     *,
-    ledger: ledger_lib.Ledger,
-    checkpoints: checkpoint_lib.Checkpoints,
-    events: ledger_lib.Events,
-    bounds: Bounds,
-    seed: int,
-    pairs: int,
-    confirm_splits: tuple[str, ...] = ('confirm', 'search'),
+    bounds: bounds_lib.Bounds,
+    seed: int = 0,
+    pairs: int = 4,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
   ):
-    """Sets up; nothing runs yet.
+    """Reads the ledger of the workdir, if there is one; nothing runs yet.
 
     Args:
       engine: runs the legs.
       strategy: of the search.
-      ledger: read at start, appended to.
-      checkpoints: of the workdir.
-      events: what happened when.
+      workdir: holds, or will hold, the ledger and the checkpoints.
       bounds: of the whole campaign.
       seed: from which the seeds of the confirmation are folded.
       pairs: of runs in a confirmation; 0 leaves it out.
-      confirm_splits: scored in a confirmation, the one that decides first.
       stop: asked after each round for a reason to stop there.
       observe: called after each round.
+
+    Raises:
+      ValueError: the ledger is damaged.
     """
     self.engine, self.strategy = engine, strategy
     self.legs, self.results, self.best = [], [], None
     self.confirmation, self.phase, self.stop_reason = None, 'search', None
     self.flops, self.tokens, self.round = 0.0, 0, 0
-    self.started = 0
-    self._ledger, self._checkpoints, self._events = ledger, checkpoints, events
-    self._bounds, self._seed, self._pairs = bounds, seed, pairs
-    self._confirm_splits = confirm_splits
+    self._ledger = ledger_lib.Ledger(epath.Path(workdir) / 'ledger')
+    self._events = ledger_lib.Events(epath.Path(workdir) / 'events.jsonl')
+    self._checkpoints = engine.checkpoints
+    # What decides first; the search split beside it shows the screen's bias.
+    self._confirm_splits = tuple(
+      split for split in ('confirm', 'search') if split in engine.splits
+    )
+    pairs = pairs if 'confirm' in engine.splits else 0
+    self._seed, self._pairs, self._minutes = seed, pairs, bounds.minutes
+    self.allowance = bounds_lib.Allowance(
+      bounds,
+      engine,
+      evaluations=strategy.evaluations,
+      confirmation=2 * pairs,
+      confirmation_evaluations=len(self._confirm_splits),
+    )
     self._stop, self._observe = stop, observe
-    self._committed = 0.0
-    self._plan: dict[str, float] | None = None
     self._needed: list[set[member_lib.Weights]] = [set(), set()]
     self._pending: Record | None = None
     self._resume_at = self._newest_checkpoint()
-    self._before = _clock_before(events)
+    self._before = _clock_before(self._events)
     self._begin = time.monotonic()
     self.first_dispatch: float | None = None
     self.last_result: float | None = None
-    self._live_rounds, self._live_flops, self._executed = 0, 0.0, 0.0
+    self._live_rounds, self._live_flops = 0, 0.0
 
   @property
   def seconds(self) -> float:
     """Wall clock of this campaign, earlier sessions included."""
     return self._before.get('seconds', 0.0) + time.monotonic() - self._begin
+
+  @property
+  def records(self) -> list[Record]:
+    """All committed records."""
+    return self._ledger.records
+
+  def log(self, event: str, **values: Any) -> None:
+    """Notes in `events.jsonl` what happened, for people."""
+    self._events.write(event, **values)
 
   @property
   def replaying(self) -> bool:
@@ -145,22 +144,7 @@ class Campaign:
 
   def progress(self) -> tuple[float, float | None]:
     """FLOPs trained so far, and about how many there will be if bounded."""
-    searching = self.phase == 'search'
-    totals = []
-    if self._bounds.members is not None:
-      missing = (self._bounds.members - self.started) * searching
-      totals.append(
-        self._committed * (1 + missing / max(1, self.started))
-        + self._confirmation_flops() * searching
-      )
-    if self._plan:
-      totals.append(self._plan['flops'])
-    if self._bounds.flops is not None:
-      totals.append(self._bounds.flops)
-    # Totals hold evaluations, which are not followed one by one.
-    training = self.engine.budget.segments * self.engine.segment_flops(1)
-    share = training / self._run_flops(self.strategy, 0)
-    return self._executed, min(totals) * share if totals else None
+    return self.allowance.progress(self.phase == 'search')
 
   def clock(self) -> dict[str, float]:
     """Where the seconds of all sessions went.
@@ -192,11 +176,11 @@ class Campaign:
         break
       self._confirm(number)
       number += 1
-      if not self.replaying and self._fresh() == 0:
+      if not self.replaying and self.allowance.fresh() == 0:
         break
     self._flush()
     self._checkpoints.wait()
-    self.stop_reason = self.stop_reason or self._exhausted()
+    self.stop_reason = self.stop_reason or self.allowance.exhausted()
 
   def _confirm(self, number: int) -> None:
     self.confirmation = verification.Confirmation(
@@ -211,6 +195,7 @@ class Campaign:
       first_member=self.strategy.members,
       splits=self._confirm_splits,
     )
+    self.allowance.confirm()
     self._run_phase('confirm', self.confirmation)
     self.strategy.members = self.confirmation.members
 
@@ -241,7 +226,7 @@ class Campaign:
         break
       results = self._advance(legs, standing)
       strategy.tell(results)
-      self._account(strategy, legs, results)
+      self._account(legs, results)
       self._record(asked, legs, results, standing)
       rounds += 1
       self._observe(self)
@@ -254,7 +239,7 @@ class Campaign:
     work = self.engine.segment_flops(
       len(legs) + len(self.engine.slots) - self.engine.free()
     )
-    self._executed += work
+    self.allowance.executed += work
     if self.round <= self._resume_at:
       self.engine.start(legs, replay=True)
       results = self._recorded_results(standing)
@@ -276,19 +261,13 @@ class Campaign:
     return results
 
   def _account(
-    self,
-    strategy: Any,
-    legs: list[member_lib.Leg],
-    results: list[member_lib.Result],
+    self, legs: list[member_lib.Leg], results: list[member_lib.Result]
   ) -> None:
     self.flops += sum(result.flops for result in results)
     self.tokens += sum(result.tokens for result in results)
-    for leg in legs:
-      if not leg.goes_on and not (strategy.takes_over and leg.source):
-        self.started += self.phase == 'search'
-        self._committed += self._run_flops(strategy, leg.start)
     if self.phase != 'search':
       return
+    self.allowance.start(legs, self.strategy.takes_over)
     self.legs += legs
     self.results += results
     for result in results:
@@ -307,14 +286,14 @@ class Campaign:
   ) -> None:
     live = self.round > self._resume_at
     due = (self.round + 1) % self._rounds_per_checkpoint() == 0
-    self._plan = (standing['plan'] if standing else self._replan()) or self._plan
+    self._plan(standing)
     self._flush()
     self._pending = {
       'phase': self.phase,
       'asked': asked,
       'legs': [leg.to_json() for leg in legs],
       'results': [_result_json(result) for result in results],
-      'plan': self._plan,
+      'plan': self.allowance.plan,
       'checkpoint': checkpoint_name(self.round) if due else None,
     }
     if due and live:
@@ -362,70 +341,20 @@ class Campaign:
 
   def _offer(self) -> dict[str, Any]:
     """What the strategy is asked for: slots, and members it may start."""
-    fresh = self._fresh() if self.phase == 'search' else None
+    fresh = self.allowance.fresh() if self.phase == 'search' else None
     return {'n': self.engine.free(), 'fresh': fresh}
 
-  def _fresh(self) -> int | None:
-    """How many more members may start under the bounds; None is no bound."""
-    room = []
-    if self._bounds.members is not None:
-      room.append(self._bounds.members - self.started)
-    limits = [self._bounds.flops, self._plan and self._plan['flops']]
-    for limit in limits:
-      if limit is not None:
-        spare = limit - self._committed - self._confirmation_flops()
-        room.append(int(spare // self._run_flops(self.strategy, 0)))
-    if self._bounds.minutes is not None and self._plan is None:
-      room.append(len(self.engine.slots) - self.started)
-    return max(0, min(room)) if room else None
-
-  def _run_flops(self, strategy: Any, start: int) -> float:
-    """At most what a run costs from segment `start` to the end."""
-    evaluation = max(self.engine.cost.flops_per_evaluation.values())
-    segments = self.engine.budget.segments - start
-    return (
-      segments * self.engine.segment_flops(1)
-      + strategy.evaluations * evaluation
-    )
-
-  def _confirmation_flops(self) -> float:
-    runs = 2 * self._pairs
-    evaluations = len(self._confirm_splits) - 1
-    cost = max(self.engine.cost.flops_per_evaluation.values())
-    return runs * (self.engine.member_flops + evaluations * cost)
-
-  def _replan(self) -> dict[str, float] | None:
-    """Turns minutes into a bound in FLOPs, once the speed is known.
-
-    From then on only this number decides what starts, so that a run repeated
-    from its ledger takes the same decisions whatever the clock says.
-    """
-    minutes = self._bounds.minutes
-    known = self._plan and self._plan['minutes'] == minutes
-    if minutes is None or known or self.phase != 'search':
-      return None
-    if self.last_result is None or self._live_rounds < 2:
-      return None
-    speed = self._live_flops / (self.last_result - self.first_dispatch)
-    left = max(0.0, 60 * minutes * _CLOCK_MARGIN - self.seconds)
-    return {'minutes': minutes, 'flops': self._executed + speed * left}
+  def _plan(self, standing: Record | None) -> None:
+    """Takes the plan of the ledger, or makes one once the speed is known."""
+    if standing:
+      self.allowance.plan = standing['plan']
+    elif self.phase == 'search' and self._live_rounds >= 2:
+      searching = self.last_result - self.first_dispatch
+      self.allowance.replan(self.seconds, self._live_flops / searching)
 
   def _brake(self) -> str | None:
-    minutes = self._bounds.minutes
-    late = minutes is not None and self.seconds > 60 * minutes
+    late = self._minutes is not None and self.seconds > 60 * self._minutes
     return 'max_minutes' if late else None
-
-  def _exhausted(self) -> str:
-    """Which bound left no room for another member."""
-    bounds = self._bounds
-    if bounds.members is not None and self.started >= bounds.members:
-      return 'max_members'
-    if self._fresh() == 0:
-      planned = self._plan and self._plan['flops']
-      if bounds.flops is None or (planned and planned < bounds.flops):
-        return 'max_minutes'
-      return 'max_flops'
-    return 'done'
 
   def _standing(self) -> Record | None:
     """The record that already stands for the next round."""

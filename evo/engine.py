@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from evo import checkpoint as checkpoint_lib
 from evo import member as member_lib
@@ -89,6 +90,9 @@ class Engine:
   Attributes:
     budget: of one member.
     slots: the table, one entry per slot.
+    cost: of one member.
+    steps: of training in one segment.
+    checkpoints: of kept members and of all slots.
     meter: where the time went.
   """
 
@@ -97,13 +101,23 @@ class Engine:
     trainee: trainee_lib.Trainee,
     space: space_lib.Space,
     budget: Budget,
+    workdir: epath.PathLike,
     *,
     slots: int,
-    mesh: jax.sharding.Mesh,
-    checkpoints: checkpoint_lib.Checkpoints,
+    mesh: jax.sharding.Mesh | None = None,
     mapped: bool = True,
   ):
-    """Puts the data on the devices; compiles nothing yet.
+    """Puts the data on the devices; compiles and writes nothing yet.
+
+    Args:
+      trainee: what a member is.
+      space: of its configurations.
+      budget: of one member.
+      workdir: checkpoints go to a folder in it.
+      slots: members that train side by side.
+      mesh: from `population.make_mesh`; by default as many devices as divide
+        the slots.
+      mapped: run a device's members one after another instead of vmapped.
 
     Raises:
       ValueError: the budget is too small for one step per segment, or the
@@ -113,7 +127,10 @@ class Engine:
     self.slots = [Slot() for _ in range(slots)]
     self.meter = program_lib.Meter()
     self._trainee, self._space = trainee, space
-    self._checkpoints = checkpoints
+    self.checkpoints = checkpoint_lib.Checkpoints(
+      epath.Path(workdir) / 'checkpoints'
+    )
+    mesh = population_lib.make_mesh(_divisor(slots)) if mesh is None else mesh
     self._devices = mesh.shape['member']
     self._structure = space.structure(space.baseline)
     self.cost = trainee.cost(self._structure)
@@ -153,6 +170,11 @@ class Engine:
     """Charge of one whole member, one evaluation included."""
     training = self.budget.segments * self.segment_flops(1)
     return training + max(self.cost.flops_per_evaluation.values())
+
+  @property
+  def splits(self) -> tuple[str, ...]:
+    """Splits that can be scored."""
+    return tuple(name for name in self._trainee.data if name != 'train')
 
   @property
   def row(self) -> Any:
@@ -265,7 +287,7 @@ class Engine:
     """Saves the state of a member that is still held in a slot."""
     for i, slot in enumerate(self.slots):
       if slot.holds == weights:
-        self._checkpoints.save(
+        self.checkpoints.save(
           kept_name(weights), self._population.take(i), remember=True
         )
         return
@@ -273,7 +295,7 @@ class Engine:
 
   def restore_kept(self, weights: Weights) -> Any:
     """The kept state of a member, on the host."""
-    return self._checkpoints.restore(kept_name(weights), self._population.row)
+    return self.checkpoints.restore(kept_name(weights), self._population.row)
 
   def save(self, name: str) -> None:
     """Saves all slots, and which members turned out dead in the last round."""
@@ -283,14 +305,14 @@ class Engine:
       for leg, loss in zip(self._last.legs, np.asarray(self._last.losses))
       if leg and not np.isfinite(loss)
     ]
-    self._checkpoints.save(name, self._population.state, {'dead': dead})
+    self.checkpoints.save(name, self._population.state, {'dead': dead})
 
   def restore(self, name: str) -> None:
     """Reads all slots back; the table must have been replayed up to there."""
-    self._population.state = self._checkpoints.restore(
+    self._population.state = self.checkpoints.restore(
       name, self._population.abstract_state()
     )
-    dead = self._checkpoints.note(name)['dead']
+    dead = self.checkpoints.note(name)['dead']
     legs = [slot.leg for slot in self.slots]
     losses = [np.nan if leg and leg.member in dead else 0.0 for leg in legs]
     self._last = _Round(0.0, legs, np.array(losses), {})
@@ -398,6 +420,12 @@ class Engine:
       self._ready = this.evaluated.result()
       self.meter.evaluating += self._ready - done
     this.trained = None
+
+
+def _divisor(slots: int) -> dict[str, int]:
+  """As many devices as divide the slots."""
+  sizes = range(1, jax.device_count() + 1)
+  return {'member': max(size for size in sizes if slots % size == 0)}
 
 
 def _ready_at(arrays: Any) -> float:

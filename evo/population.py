@@ -45,9 +45,8 @@ class Slots:
   active: Any
 
 
-def make_mesh(sizes: dict[str, int] | None = None) -> jax.sharding.Mesh:
+def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
   """A mesh over all four axes, in one place; sizes of 1 are kept."""
-  sizes = {'member': jax.device_count()} if sizes is None else sizes
   shape = tuple(sizes.get(axis, 1) for axis in AXES)
   kinds = (jax.sharding.AxisType.Explicit,) * len(AXES)
   devices = jax.devices()[: int(np.prod(shape))]

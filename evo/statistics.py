@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,5 +45,5 @@ def t_interval(sample: Sequence[float], level: float = 0.95) -> Interval:
     )
   mean = float(values.mean())
   spread = float(values.std(ddof=1)) / math.sqrt(values.size)
-  half = float(stats.t.ppf((1 + level) / 2, values.size - 1)) * spread
+  half = float(special.stdtrit(values.size - 1, (1 + level) / 2)) * spread
   return Interval(mean, mean - half, mean + half, int(values.size))

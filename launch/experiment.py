@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 
-from evo import checkpoint
 from evo import engine as engine_lib
 from evo import population
 from evo import space as space_lib
@@ -23,13 +22,12 @@ from models import language_model
 
 @dataclasses.dataclass
 class Experiment:
-  """Everything that a campaign needs but its ledger."""
+  """What a campaign needs."""
 
   trainee: language_model.LanguageModel
   space: space_lib.Space
   strategy: strategy_lib.Strategy
   engine: engine_lib.Engine
-  checkpoints: checkpoint.Checkpoints
 
 
 def prepare_backend(given: dict[str, Any]) -> None:
@@ -77,9 +75,7 @@ def build(given: dict[str, Any]) -> Experiment:
   space = load_space(given)
   strategy = _strategy(given, space)
   trainee = load_trainee(given, space)
-  checkpoints = checkpoint.Checkpoints(
-    pathlib.Path(given['workdir']) / 'checkpoints'
-  )
+  sizes = settings.mesh_sizes(given['mesh'])
   mapped = given['mapping'] == 'map' or (
     given['mapping'] == 'auto' and jax.default_backend() == 'cpu'
   )
@@ -87,12 +83,12 @@ def build(given: dict[str, Any]) -> Experiment:
     trainee,
     space,
     _budget(given, trainee, space),
+    given['workdir'],
     slots=given['population'],
-    mesh=population.make_mesh(settings.mesh_sizes(given['mesh'])),
-    checkpoints=checkpoints,
+    mesh=population.make_mesh(sizes) if sizes else None,
     mapped=mapped,
   )
-  return Experiment(trainee, space, strategy, engine, checkpoints)
+  return Experiment(trainee, space, strategy, engine)
 
 
 def _strategy(

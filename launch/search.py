@@ -19,12 +19,12 @@ import jax
 import orbax.checkpoint as ocp
 from absl import flags
 
+from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
-from evo import engine as engine_lib
-from evo import ledger as ledger_lib
-from evo import plots
-from evo import report
+from evo import lineage, report, staircase
 from evo import result as result_lib
+from evo import rows as rows_lib
+from evo import summary as summary_lib
 from launch import cli
 from launch import display as display_lib
 from launch import experiment as experiment_lib
@@ -52,43 +52,28 @@ def main(argv: list[str]) -> int:
     experiment = experiment_lib.build(given)
     run = _describe(given, experiment)
     _check_run(workdir, run)
-    ledger = ledger_lib.Ledger(workdir / 'ledger')
-  return _search(workdir, given, experiment, run, ledger)
-
-
-def _search(
-  workdir: pathlib.Path,
-  given: dict[str, Any],
-  experiment: experiment_lib.Experiment,
-  run: dict[str, Any],
-  ledger: ledger_lib.Ledger,
-) -> int:
-  workdir.mkdir(parents=True, exist_ok=True)
-  _write_json(workdir / 'run.json', run)
-  events = ledger_lib.Events(workdir / 'events.jsonl')
-  events.write('start', round=len(ledger.records), command=sys.argv)
-  print(_plan(given, run, len(ledger.records)), file=sys.stderr)
-  stop = _StopSignals(workdir)
-  with display_lib.Display(run['metric']) as display:
+    display = display_lib.Display(run['metric'])
     campaign = campaign_lib.Campaign(
       experiment.engine,
       experiment.strategy,
-      ledger=ledger,
-      checkpoints=experiment.checkpoints,
-      events=events,
-      bounds=campaign_lib.Bounds(
+      workdir,
+      bounds=bounds_lib.Bounds(
         given['max_members'] or None, given['max_flops'], given['max_minutes']
       ),
       seed=given['seed'],
-      pairs=_pairs(given, experiment),
-      confirm_splits=_confirm_splits(experiment),
-      stop=stop.reason,
+      pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
+      stop=_StopSignals(workdir).reason,
       observe=display.update,
     )
+  workdir.mkdir(parents=True, exist_ok=True)
+  _write_json(workdir / 'run.json', run)
+  campaign.log('start', round=len(campaign.records), command=sys.argv)
+  print(_plan(given, run, len(campaign.records)), file=sys.stderr)
+  with display:
     campaign.run()
   _export(workdir, experiment, campaign)
-  _report(workdir, given, run, experiment, campaign, ledger)
-  events.write('stop', reason=campaign.stop_reason, seconds=campaign.seconds)
+  _report(workdir, given, run, experiment, campaign)
+  campaign.log('stop', reason=campaign.stop_reason, seconds=campaign.seconds)
   return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
 
 
@@ -98,16 +83,15 @@ def _report(
   run: dict[str, Any],
   experiment: experiment_lib.Experiment,
   campaign: campaign_lib.Campaign,
-  ledger: ledger_lib.Ledger,
 ) -> None:
   """Writes result, exports and report, and prints the summary."""
 
   def details(loss: float, split: str) -> dict[str, float]:
     return {'nats_per_token': experiment.trainee.nats_per_token(loss, split)}
 
-  rows = result_lib.leg_rows(ledger.records, run)
+  rows = rows_lib.leg_rows(campaign.records, run)
   result = result_lib.result(
-    ledger.records,
+    campaign.records,
     run,
     seconds=campaign.clock(),
     compilations={
@@ -118,11 +102,11 @@ def _report(
     details=details,
   )
   result['bounds'] = {name: given[name] for name in settings.BOUNDS}
-  result_lib.write_exports(workdir, rows)
-  plots.staircase(rows, result, run['metric'], workdir / 'staircase.png')
-  plots.lineage(rows, result, run, workdir / 'lineage.png')
+  rows_lib.write_exports(workdir, rows)
+  staircase.draw(rows, result, run, workdir / 'staircase.png')
+  lineage.draw(rows, result, run, workdir / 'lineage.png')
   (workdir / 'report.md').write_text(report.markdown(result, rows, run))
-  summary = report.summary(result, run) + '\n'
+  summary = summary_lib.summary(result, run) + '\n'
   (workdir / 'summary.txt').write_text(summary)
   _write_json(workdir / 'result.json', result)
   if given['max_members'] == 1 and result['champion']:
@@ -220,20 +204,6 @@ def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
   result = json.loads(path.read_text())
   same = result['bounds'] == {name: given[name] for name in settings.BOUNDS}
   return same and result['stop_reason'] in _FINAL
-
-
-def _pairs(
-  given: dict[str, Any], experiment: experiment_lib.Experiment
-) -> int:
-  """Pairs of the confirmation; none where there is nothing to compare."""
-  if given['max_members'] == 1 or 'confirm' not in experiment.trainee.data:
-    return 0
-  return given['confirm_seeds']
-
-
-def _confirm_splits(experiment: experiment_lib.Experiment) -> tuple[str, ...]:
-  present = experiment.trainee.data
-  return tuple(split for split in ('confirm', 'search') if split in present)
 
 
 def _plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:

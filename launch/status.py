@@ -13,8 +13,9 @@ from absl import flags
 from etils import epath
 
 from evo import ledger as ledger_lib
-from evo import report
 from evo import result as result_lib
+from evo import rows as rows_lib
+from evo import wording
 from launch import cli
 
 Record = dict[str, Any]
@@ -64,7 +65,7 @@ def read(workdir: epath.PathLike) -> Run:
     compilations={},
     stop_reason=stop.get('reason'),
   )
-  rows = result_lib.leg_rows(records, run)
+  rows = rows_lib.leg_rows(records, run)
   return Run(run, records, events, result, rows)
 
 
@@ -88,9 +89,9 @@ def describe(state: Run, now: float) -> str:
     lines.append(
       ('spent', f'{result["tokens"]:,} tokens, {result["flops"]:.3g} FLOPs')
     )
-  lines.append(('time', report.duration(_seconds(state.events))))
+  lines.append(('time', wording.duration(_seconds(state.events))))
   if alive(state.events, now) and (left := remaining(state)) is not None:
-    lines.append(('left', f'about {report.duration(left)}'))
+    lines.append(('left', f'about {wording.duration(left)}'))
   lines.append(('next', _next(state, now)))
   return '\n'.join(f'{name:10}{text}' for name, text in lines)
 
@@ -144,7 +145,7 @@ def _expected_flops(state: Run) -> float:
   for row in search:
     first = row['member'] not in shares
     if first and not (run['finds_schedules'] and row['source']):
-      shares[row['member']] = 1 - row['start'] / result_lib.budget_steps(run)
+      shares[row['member']] = 1 - row['start'] / rows_lib.budget_steps(run)
   mean = sum(shares.values()) / len(shares) if shares else 1.0
   pairs = given.get('confirm_seeds', 0) if given['max_members'] > 1 else 0
   return whole * (given['max_members'] * mean + 2 * pairs)
@@ -154,9 +155,9 @@ def _state(state: Run, now: float) -> str:
   if not state.events:
     return 'starting: nothing has been done yet'
   last = state.events[-1]
-  age = report.duration(max(0.0, now - last['time']))
+  age = wording.duration(max(0.0, now - last['time']))
   if last['event'] == 'stop':
-    return f'stopped {age} ago: {report.reason(last["reason"])}'
+    return f'stopped {age} ago: {wording.reason(last["reason"])}'
   if alive(state.events, now):
     return f'running; last sign of life {age} ago'
   return f'silent for {age}: killed, or stuck'
@@ -198,7 +199,7 @@ def _next(state: Run, now: float) -> str:
   reason = state.events[-1]['reason']
   if reason == 'stop_file':
     return f'to go on: rm {workdir}/STOP, then {state.run["command"]}'
-  if reason in ('interrupted', 'sigterm', 'max_disk'):
+  if reason in wording.CONTINUABLE:
     return f'to go on: {state.run["command"]}'
   return f'finished: read {workdir}/report.md'
 

@@ -28,7 +28,8 @@ def quadratic_space():
 @pytest.fixture
 def make_campaign(quadratic_space):
   """Makes campaigns of the quadratic trainee in a folder."""
-  from evo import campaign, checkpoint, engine, ledger, population, strategies
+  from evo import bounds as bounds_lib
+  from evo import campaign, engine, population, strategies
   from models import quadratic
 
   def make(
@@ -47,29 +48,152 @@ def make_campaign(quadratic_space):
     **options,
   ):
     space = space or quadratic_space
-    checkpoints = checkpoint.Checkpoints(workdir / 'checkpoints')
     trainee = trainee or quadratic.Quadratic()
-    cost = trainee.cost(())
+    flops = steps * trainee.cost(()).flops_per_step
     return campaign.Campaign(
       engine.Engine(
         trainee,
         space,
-        engine.Budget(steps * cost.flops_per_step, 10),
+        engine.Budget(flops, 10),
+        workdir,
         slots=slots,
         mesh=population.make_mesh({'member': devices}),
-        checkpoints=checkpoints,
         mapped=mapped,
       ),
       strategies.make(
         strategy, space, seed=0, population=slots, segments=10, **options
       ),
-      ledger=ledger.Ledger(workdir / 'ledger'),
-      checkpoints=checkpoints,
-      events=ledger.Events(workdir / 'events.jsonl'),
-      bounds=bounds or campaign.Bounds(members=12),
-      seed=0,
+      workdir,
+      bounds=bounds or bounds_lib.Bounds(members=12),
       pairs=pairs,
       stop=stop,
     )
 
   return make
+
+
+@pytest.fixture
+def describe():
+  """Makes the content of run.json for a campaign of the quadratic trainee."""
+
+  def make(campaign, workdir, **flags):
+    engine, strategy = campaign.engine, campaign.strategy
+    given = {'workdir': str(workdir), 'strategy': 'evolution'}
+    return {
+      'flags': given | {'max_members': 12, 'confirm_seeds': 3} | flags,
+      'metric': 'negative_q',
+      'segments': 10,
+      'steps_per_segment': engine.steps,
+      'tokens_per_step': 1,
+      'flops_per_member': engine.member_flops,
+      'finds_schedules': strategy.finds_schedules,
+      'space': strategy.space.to_json(),
+      'baseline': strategy.space.baseline,
+      'data_digest': 'none',
+      'command': f'python -m launch.search --workdir={workdir}',
+      'versions': {'jax': '1'},
+    }
+
+  return make
+
+
+# What follows makes ledgers by hand, of a space with the parameter x. Members
+# train for ten segments of five steps.
+
+
+@pytest.fixture
+def line_run():
+  """The content of run.json for ledgers made by hand."""
+  x = {'kind': 'float', 'low': 0, 'high': 1, 'default': 0.1}
+  x |= {'tier': 'configuration'}
+  return {
+    'flags': {'workdir': 'runs/x', 'max_members': 12, 'confirm_seeds': 2},
+    'metric': 'bpb',
+    'segments': 10,
+    'steps_per_segment': 5,
+    'finds_schedules': False,
+    'space': {'name': 'line', 'parameters': {'x': x}},
+    'baseline': {'x': 0.1},
+    'data_digest': 'd',
+    'command': 'python -m launch.search --workdir=runs/x --seed=3',
+    'versions': {'jax': '0.10.2'},
+  }
+
+
+@pytest.fixture
+def leg(line_run):
+  """Makes a leg, as in a record; by default a whole run of the baseline."""
+
+  def make(member, configuration=None, start=0, stop=10, **values):
+    return {
+      'member': member,
+      'parent': None,
+      'configuration': configuration or line_run['baseline'],
+      'source': [member, start] if start else None,
+      'start': start,
+      'stop': stop,
+      'seed': 1,
+      'keep': False,
+      'splits': ['search'] if stop == 10 else [],
+    } | values
+
+  return make
+
+
+@pytest.fixture
+def ended():
+  """Makes the result of a leg; one without a loss, at its end, diverged."""
+
+  def make(leg, loss=None, confirm=None, stop=None):
+    metrics = {} if loss is None else {'search': loss}
+    if confirm is not None:
+      metrics = {'confirm': confirm, **metrics}
+    ok = bool(metrics) or not leg['splits']
+    return {
+      'member': leg['member'],
+      'status': 'ok' if ok else 'diverged',
+      'metrics': metrics,
+      'flops': 7.0,
+      'tokens': 3,
+      'stop': leg['stop'] if stop is None else stop,
+    }
+
+  return make
+
+
+@pytest.fixture
+def searched(ended):
+  """Makes a round in which legs, given as (leg, loss), begin and end."""
+  return lambda *pairs: (
+    'search',
+    [leg for leg, _ in pairs],
+    [ended(leg, loss) for leg, loss in pairs],
+  )
+
+
+@pytest.fixture
+def confirmed(leg, ended):
+  """Makes a round with a confirmation: (baseline, champion) losses by seed."""
+
+  def make(first, losses, champion=None):
+    legs, results = [], []
+    for i, pair in enumerate(losses):
+      for j, loss in enumerate(pair):
+        configuration = (champion or {'x': 0.7}) if j else None
+        splits = ['confirm', 'search']
+        run = leg(first + 2 * i + j, configuration, seed=90 + i, splits=splits)
+        legs.append(run)
+        # The search split is a tenth above.
+        results.append(ended(run, loss and loss + 0.1, loss))
+    return 'confirm', legs, results
+
+  return make
+
+
+@pytest.fixture
+def records():
+  """Makes records of rounds, given as (phase, legs, results)."""
+  return lambda *rounds: [
+    {'round': i, 'phase': phase, 'legs': legs, 'results': results}
+    for i, (phase, legs, results) in enumerate(rounds)
+  ]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from evo import bounds as bounds_lib
 from evo import campaign, ledger, space
 from models import quadratic
 
@@ -45,7 +46,7 @@ def test_a_search_beats_its_baseline_and_confirms_it(
 ):
   run = make_campaign(tmp_path, strategy, **options)
   run.run()
-  assert run.stop_reason == 'max_members' and run.started == 12
+  assert run.stop_reason == 'max_members' and run.allowance.started == 12
   assert run.best.loss < run.baseline_loss if run.baseline_loss else True
   gain = run.confirmation.gain()
   assert gain.n == 3 and gain.low > 0.3
@@ -187,16 +188,16 @@ def test_the_layout_of_the_population_changes_no_result(
 def test_a_bound_in_flops_is_never_exceeded(tmp_path, make_campaign):
   for members in (8, 11.5):
     flops = members * 606.0 + 6 * 610.0
-    bounds = campaign.Bounds(flops=flops)
+    bounds = bounds_lib.Bounds(flops=flops)
     run = make_campaign(tmp_path / str(members), 'random', bounds=bounds)
     run.run()
     assert run.flops <= flops and run.stop_reason == 'max_flops'
-    assert run.started in (int(members), int(members) - 1)
+    assert run.allowance.started in (int(members), int(members) - 1)
     assert run.confirmation.gain().n == 3
 
 
 def test_minutes_become_a_plan_in_the_ledger(tmp_path, make_campaign):
-  bounds = campaign.Bounds(minutes=0.1)
+  bounds = bounds_lib.Bounds(minutes=0.1)
   run = make_campaign(tmp_path, 'random', bounds=bounds)
   run.run()
   plans = [r['plan'] for r in records(tmp_path) if r['plan']]
@@ -206,13 +207,13 @@ def test_minutes_become_a_plan_in_the_ledger(tmp_path, make_campaign):
 
 
 def test_a_larger_bound_goes_on_with_a_finished_run(tmp_path, make_campaign):
-  first = make_campaign(tmp_path, bounds=campaign.Bounds(members=8))
+  first = make_campaign(tmp_path, bounds=bounds_lib.Bounds(members=8))
   first.run()
   before = records(tmp_path)
-  second = make_campaign(tmp_path, bounds=campaign.Bounds(members=16))
+  second = make_campaign(tmp_path, bounds=bounds_lib.Bounds(members=16))
   second.run()
   assert records(tmp_path)[: len(before)] == before
-  assert second.started == 16 and second.best.loss <= first.best.loss
+  assert second.allowance.started == 16 and second.best.loss <= first.best.loss
   seeds = {
     leg['seed']
     for record in records(tmp_path)
@@ -265,7 +266,7 @@ def test_the_champions_schedule_is_what_its_lineage_trained_under(
 
 def test_storage_stays_bounded(tmp_path, make_campaign, monkeypatch):
   monkeypatch.setattr(campaign, '_MOST_ROUNDS', 5)
-  bounds = campaign.Bounds(members=60)
+  bounds = bounds_lib.Bounds(members=60)
   make_campaign(tmp_path, inherit_at=0.3, bounds=bounds).run()
   names = [p.stem for p in (tmp_path / 'checkpoints').glob('*.json')]
   assert sum(name.startswith('round') for name in names) <= 3

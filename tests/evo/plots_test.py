@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evo import campaign as campaign_lib
+from evo import bounds as bounds_lib
 from evo import plots
 from evo import result as result_lib
 from tests.evo import result_test
@@ -54,7 +54,7 @@ def test_a_campaign_is_drawn(make_campaign, tmp_path, strategy):
 
 
 def test_a_baseline_alone_is_drawn(make_campaign, tmp_path):
-  bounds = campaign_lib.Bounds(members=1)
+  bounds = bounds_lib.Bounds(members=1)
   campaign = make_campaign(tmp_path, bounds=bounds, pairs=0)
   draw(*result_test.outcome(campaign, tmp_path), tmp_path)
   assert has(tmp_path / 'staircase.png', BLUE)

@@ -1,0 +1,146 @@
+"""Bounds: what a campaign may use, and how many members may still start.
+
+Everything is decided in members and FLOPs. Minutes become a plan in FLOPs
+once the speed is known, and the plan is written in the ledger, so that a run
+repeated from its ledger takes the same decisions whatever the clock says.
+"""
+
+import dataclasses
+from typing import Any
+
+from evo import engine as engine_lib
+from evo import member as member_lib
+
+# Share of the minutes that is planned for; the rest is for what was not
+# foreseen: start-up, compiling the confirmation, the report.
+_CLOCK_MARGIN = 0.92
+
+Plan = dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+  """What a campaign may use at most; None is no bound.
+
+  Attributes:
+    members: trained to the end of their budget in the search. A member that
+      takes over another's run by an exploit is not counted again.
+    flops: charged in all, the confirmation included.
+    minutes: of wall clock, the confirmation included.
+  """
+
+  members: int | None = None
+  flops: float | None = None
+  minutes: float | None = None
+
+
+class Allowance:
+  """Keeps account of what was started, and tells what still may be.
+
+  A member that starts commits the FLOPs of its whole run, so a bound is never
+  exceeded and every lineage that begins can end.
+
+  Attributes:
+    started: members of the search, as `Bounds.members` counts them.
+    executed: FLOPs of training dispatched so far.
+    plan: the bound in FLOPs that minutes became: {'minutes', 'flops'}.
+  """
+
+  def __init__(
+    self,
+    bounds: Bounds,
+    engine: engine_lib.Engine,
+    evaluations: int,
+    confirmation: int,
+    confirmation_evaluations: int,
+  ):
+    """Sets up.
+
+    Args:
+      bounds: of the campaign.
+      engine: knows what a member costs.
+      evaluations: of a member of the search, at most.
+      confirmation: runs of a confirmation.
+      confirmation_evaluations: of each of its runs.
+    """
+    self._bounds, self._engine = bounds, engine
+    self._member = self._cost(0, evaluations)
+    self._evaluations = evaluations
+    self._confirmation = confirmation * self._cost(0, confirmation_evaluations)
+    self.started, self.executed = 0, 0.0
+    self.plan: Plan | None = None
+    self._committed = 0.0
+
+  def start(self, legs: list[member_lib.Leg], takes_over: bool) -> None:
+    """Commits the runs that these legs of the search begin."""
+    for leg in legs:
+      if not leg.goes_on and not (takes_over and leg.source):
+        self.started += 1
+        self._committed += self._cost(leg.start, self._evaluations)
+
+  def confirm(self) -> None:
+    """Commits a confirmation."""
+    self._committed += self._confirmation
+
+  def fresh(self) -> int | None:
+    """How many more members may start; None is no bound."""
+    bounds, room = self._bounds, []
+    if bounds.members is not None:
+      room.append(bounds.members - self.started)
+    for limit in (bounds.flops, self.plan and self.plan['flops']):
+      if limit is not None:
+        spare = limit - self._committed - self._confirmation
+        room.append(int(spare // self._member))
+    if bounds.minutes is not None and self.plan is None:
+      # Until the speed is known, only what fits side by side.
+      room.append(len(self._engine.slots) - self.started)
+    return max(0, min(room)) if room else None
+
+  def replan(self, seconds: float, speed: float) -> None:
+    """Plans the minutes that are left, unless that was done.
+
+    Args:
+      seconds: gone so far.
+      speed: FLOPs of training a second.
+    """
+    minutes = self._bounds.minutes
+    if minutes is None or (self.plan and self.plan['minutes'] == minutes):
+      return
+    left = max(0.0, 60 * minutes * _CLOCK_MARGIN - seconds)
+    self.plan = {'minutes': minutes, 'flops': self.executed + speed * left}
+
+  def exhausted(self) -> str:
+    """Which bound left no room for another member; `done` if none did."""
+    bounds = self._bounds
+    if bounds.members is not None and self.started >= bounds.members:
+      return 'max_members'
+    if self.fresh() != 0:
+      return 'done'
+    planned = self.plan and self.plan['flops']
+    if bounds.flops is None or (planned and planned < bounds.flops):
+      return 'max_minutes'
+    return 'max_flops'
+
+  def progress(self, searching: bool) -> tuple[float, float | None]:
+    """FLOPs trained so far, and about how many there will be if bounded."""
+    bounds, totals = self._bounds, []
+    if bounds.members is not None:
+      missing = (bounds.members - self.started) * searching
+      totals.append(
+        self._committed * (1 + missing / max(1, self.started))
+        + self._confirmation * searching
+      )
+    if self.plan:
+      totals.append(self.plan['flops'])
+    if bounds.flops is not None:
+      totals.append(bounds.flops)
+    # Totals hold evaluations, which are not followed one by one.
+    share = self._cost(0, 0) / self._member
+    return self.executed, min(totals) * share if totals else None
+
+  def _cost(self, start: int, evaluations: int) -> float:
+    """FLOPs of a run from segment `start` to the end of the budget."""
+    engine = self._engine
+    segments = engine.budget.segments - start
+    evaluation = max(engine.cost.flops_per_evaluation.values())
+    return segments * engine.segment_flops(1) + evaluations * evaluation

@@ -1,0 +1,144 @@
+"""The legs of a ledger as rows, for tables, results and pictures."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from evo import member as member_lib
+from evo import space as space_lib
+
+Record = dict[str, Any]
+Row = dict[str, Any]
+
+ARMS = ('baseline', 'champion')
+
+
+def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
+  """One row per leg, in order of asking.
+
+  Steps are training steps. `start` and `stop` are what was asked for,
+  `lineage_step` how many were behind the weights when the leg ended: less than
+  `stop` where the member was culled. `source` is (member, step) or None. The
+  key named after the metric is the loss on `split`, the leg's first one, and
+  `metrics` has all splits; None and empty unless ok. `species` counts
+  structures by first appearance. `round` and `order` say when the leg ended.
+  A leg that was at work when the run stopped is `stopped`: nothing is charged
+  for it until the run goes on. Confirmations are counted from 0, with the
+  `arm` that a run belongs to.
+
+  Args:
+    records: of the ledger.
+    run: content of run.json.
+  """
+  rows, working, counter = [], {}, _Counter(run)
+  steps, ended = run['steps_per_segment'], 0
+  for record in records:
+    for leg in record['legs']:
+      rows.append(counter.row(leg, record))
+      working[leg['member']] = rows[-1]
+    for result in record['results']:
+      row = working.pop(result['member'])
+      row |= {
+        'lineage_step': result['stop'] * steps,
+        run['metric']: result['metrics'].get(row['split']),
+        'round': record['round'],
+        'order': ended,
+      } | {key: result[key] for key in ('flops', 'tokens', 'status', 'metrics')}
+      ended += 1
+  for row in working.values():
+    passed = (records[-1]['round'] + 1 - row['round']) * steps
+    row['lineage_step'] = min(row['stop'], row['start'] + passed)
+  return rows
+
+
+class _Counter:
+  """Rows of legs without their result; counts species and confirmations."""
+
+  def __init__(self, run: Record):
+    self._metric, self._steps = run['metric'], run['steps_per_segment']
+    self._space = space_lib.Space.from_json(run['space'])
+    self._species: dict[tuple, int] = {}
+    self._phase, self._confirmation, self._first = '', -1, 0
+
+  def row(self, leg: Record, record: Record) -> Row:
+    """The row of a leg that `record` began."""
+    confirms = record['phase'] == 'confirm'
+    if confirms and self._phase != 'confirm':
+      self._confirmation += 1
+      self._first = leg['member']
+    self._phase = record['phase']
+    structure = self._space.structure(leg['configuration'])
+    source = leg['source']
+    return {
+      'member': leg['member'],
+      'parent': leg['parent'],
+      'lineage_step': leg['start'] * self._steps,
+      'start': leg['start'] * self._steps,
+      'stop': leg['stop'] * self._steps,
+      'seed': leg['seed'],
+      'species': self._species.setdefault(structure, len(self._species)),
+      'configuration': leg['configuration'],
+      self._metric: None,
+      'flops': 0.0,
+      'tokens': 0,
+      'status': member_lib.STOPPED,
+      'phase': record['phase'],
+      'round': record['round'],
+      'order': None,
+      'split': leg['splits'][0] if leg['splits'] else None,
+      'metrics': {},
+      'source': source and [source[0], source[1] * self._steps],
+      'confirmation': self._confirmation if confirms else None,
+      'arm': ARMS[(leg['member'] - self._first) % 2] if confirms else None,
+    }
+
+
+def budget_steps(run: Record) -> int:
+  """Training steps of one member's whole budget."""
+  return run['segments'] * run['steps_per_segment']
+
+
+def tried(rows: Sequence[Row], run: Record) -> list[Row]:
+  """Last legs of the search's members that finished or failed, as they did."""
+  whole = budget_steps(run)
+  ends = [
+    row
+    for row in rows
+    if row['phase'] == 'search'
+    and row['order'] is not None
+    and (row['status'] != member_lib.OK or row['lineage_step'] == whole)
+  ]
+  return sorted(ends, key=lambda row: row['order'])
+
+
+def finished(rows: Sequence[Row], run: Record) -> list[Row]:
+  """Those that reached the end of their budget."""
+  return [row for row in tried(rows, run) if row['status'] == member_lib.OK]
+
+
+def write_exports(workdir: epath.PathLike, rows: Sequence[Row]) -> None:
+  """Writes ledger.jsonl, and ledger.csv with `configuration.NAME` columns."""
+  folder = epath.Path(workdir)
+  lines = [json.dumps(row, allow_nan=False) + '\n' for row in rows]
+  (folder / 'ledger.jsonl').write_text(''.join(lines))
+  flat = [_flatten(row) for row in rows]
+  columns = list(dict.fromkeys(key for row in flat for key in row))
+  buffer = io.StringIO()
+  writer = csv.DictWriter(buffer, columns, lineterminator='\n')
+  writer.writeheader()
+  writer.writerows(flat)
+  (folder / 'ledger.csv').write_text(buffer.getvalue())
+
+
+def _flatten(row: Row) -> Row:
+  flat = {}
+  for key, value in row.items():
+    if isinstance(value, dict):
+      flat |= {f'{key}.{name}': inner for name, inner in value.items()}
+    else:
+      flat[key] = json.dumps(value) if isinstance(value, list) else value
+  return flat
