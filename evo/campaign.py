@@ -322,9 +322,7 @@ class Campaign:
   def _collect_garbage(self, number: int) -> None:
     """Removes what neither this checkpoint nor the one before it needs."""
     needed = self.strategy.pinned() | {
-      slot.leg.source
-      for slot in self.engine.slots
-      if slot.leg and slot.leg.source
+      leg.source for leg in self.engine.slots.legs if leg and leg.source
     }
     if self.best:
       needed.add((self.best.leg.member, self.best.stop))
@@ -361,7 +359,7 @@ class Campaign:
     return self._ledger.records[self.round] if self.replaying else None
 
   def _recorded_results(self, record: Record) -> list[member_lib.Result]:
-    legs = {s.leg.member: s.leg for s in self.engine.slots if s.leg}
+    legs = {leg.member: leg for leg in self.engine.slots.legs if leg}
     return [
       member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
       for r in record['results']

@@ -18,6 +18,7 @@ from evo import checkpoint as checkpoint_lib
 from evo import member as member_lib
 from evo import population as population_lib
 from evo import program as program_lib
+from evo import slots as slots_lib
 from evo import space as space_lib
 from evo import trainee as trainee_lib
 
@@ -41,21 +42,6 @@ class Budget:
   def steps(self, cost: trainee_lib.Cost) -> int:
     """Training steps in one segment, rounded down."""
     return int(self.flops / cost.flops_per_step * (1 + 1e-9)) // self.segments
-
-
-@dataclasses.dataclass
-class Slot:
-  """One slot of the table.
-
-  Attributes:
-    leg: at work here, or None.
-    done: segments behind the lineage of the state held here.
-    holds: (member, segment) whose state is held here, or None.
-  """
-
-  leg: Leg | None = None
-  done: int = 0
-  holds: Weights | None = None
 
 
 @dataclasses.dataclass
@@ -124,14 +110,13 @@ class Engine:
         slots do not divide over the mesh.
     """
     self.budget = budget
-    self.slots = [Slot() for _ in range(slots)]
     self.meter = program_lib.Meter()
     self._trainee, self._space = trainee, space
     self.checkpoints = checkpoint_lib.Checkpoints(
       epath.Path(workdir) / 'checkpoints'
     )
     mesh = population_lib.make_mesh(_divisor(slots)) if mesh is None else mesh
-    self._devices = mesh.shape['member']
+    self.slots = slots_lib.Table(slots, mesh.shape['member'])
     self._structure = space.structure(space.baseline)
     self.cost = trainee.cost(self._structure)
     self.steps = budget.steps(self.cost)
@@ -183,7 +168,7 @@ class Engine:
 
   def free(self) -> int:
     """Slots without a leg."""
-    return sum(slot.leg is None for slot in self.slots)
+    return self.slots.free()
 
   def idle(self) -> bool:
     """Whether no leg is at work."""
@@ -196,22 +181,9 @@ class Engine:
       legs: at most `free()`.
       replay: keep the table only; the arrays come from a checkpoint.
     """
-    held = {s.holds: i for i, s in enumerate(self.slots) if s.holds}
-    places = self._places(legs, held)
-    moves = np.arange(len(self.slots))
-    fresh = np.zeros(len(self.slots), bool)
-    restored = {}
-    for leg, place in zip(legs, places, strict=True):
-      if leg.source is None:
-        fresh[place] = True
-      elif leg.source in held:
-        moves[place] = held[leg.source]
-      else:
-        restored[place] = leg.source
-    for leg, place in zip(legs, places, strict=True):
-      self.slots[place] = Slot(leg=leg, done=leg.start)
+    filling = self.slots.start(legs)
     if not replay:
-      self._fill(moves, fresh, restored)
+      self._fill(filling)
 
   def compile(self) -> None:
     """Compiles what every round needs, side by side."""
@@ -220,20 +192,16 @@ class Engine:
 
   def dispatch(self) -> None:
     """Starts one segment, and the evaluations of the legs that end with it."""
-    legs = [slot.leg for slot in self.slots]
     begin = time.monotonic()
-    losses = self._population.segment(self._arrays(legs))
-    ending = [
-      slot.leg if slot.leg and slot.done + 1 == slot.leg.stop else None
-      for slot in self.slots
-    ]
+    losses = self._population.segment(self._arrays(self.slots.legs))
+    ending = self.slots.ending()
     metrics = {}
     for split in sorted({s for leg in ending if leg for s in leg.splits}):
       scored = [leg if leg and split in leg.splits else None for leg in ending]
       metrics[split] = self._population.evaluate(self._arrays(scored), split)
     self._round = _Round(
       begin,
-      legs,
+      self.slots.legs,
       losses,
       metrics,
       trained=self._watch.submit(_ready_at, losses),
@@ -254,44 +222,27 @@ class Engine:
       metrics = {k: np.asarray(v) for k, v in this.metrics.items()}
     self._last = this
     results = []
-    for i, slot in enumerate(self.slots):
-      if slot.leg is None:
-        continue
-      stop = slot.done + 1
-      if i in dead:
-        results.append(self._result(slot.leg, stop, None))
-      elif stop == slot.leg.stop:
-        losses = {s: float(metrics[s][i]) for s in slot.leg.splits}
-        results.append(self._result(slot.leg, stop, losses))
+    for i, (leg, ends) in enumerate(zip(this.legs, self.slots.ending())):
+      stop = self.slots[i].done + 1
+      if leg and i in dead:
+        results.append(self._result(leg, stop, None))
+      elif ends:
+        losses = {split: float(metrics[split][i]) for split in leg.splits}
+        results.append(self._result(leg, stop, losses))
     # By id, so that a record does not tell which slots the members were in.
     return sorted(results, key=lambda result: result.leg.member)
 
   def settle(self, results: list[Result], *, replay: bool = False) -> None:
     """Advances the table by one segment and frees the slots of `results`."""
-    ended = {result.leg.member: result for result in results}
-    for i, slot in enumerate(self.slots):
-      if slot.leg is None:
-        continue
-      result = ended.get(slot.leg.member)
-      if result is None:
-        slot.done += 1
-        continue
-      self.slots[i] = Slot(
-        done=result.stop,
-        holds=(slot.leg.member, result.stop) if result.ok else None,
-      )
-      if slot.leg.keep and result.ok and not replay:
-        self.keep((slot.leg.member, result.stop))
+    self.slots.settle(results)
+    for result in results:
+      if result.leg.keep and result.ok and not replay:
+        self.keep((result.leg.member, result.stop))
 
   def keep(self, weights: Weights) -> None:
     """Saves the state of a member that is still held in a slot."""
-    for i, slot in enumerate(self.slots):
-      if slot.holds == weights:
-        self.checkpoints.save(
-          kept_name(weights), self._population.take(i), remember=True
-        )
-        return
-    raise KeyError(f'no slot holds member {weights[0]} at {weights[1]}')
+    row = self._population.take(self.slots.find(weights))
+    self.checkpoints.save(kept_name(weights), row, remember=True)
 
   def restore_kept(self, weights: Weights) -> Any:
     """The kept state of a member, on the host."""
@@ -313,7 +264,7 @@ class Engine:
       name, self._population.abstract_state()
     )
     dead = self.checkpoints.note(name)['dead']
-    legs = [slot.leg for slot in self.slots]
+    legs = self.slots.legs
     losses = [np.nan if leg and leg.member in dead else 0.0 for leg in legs]
     self._last = _Round(0.0, legs, np.array(losses), {})
 
@@ -326,37 +277,14 @@ class Engine:
     """Size of all slots."""
     return sum(x.nbytes for x in jax.tree.leaves(self._population.state))
 
-  def _places(self, legs: list[Leg], held: dict[Weights, int]) -> list[int]:
-    """A free slot for each leg; a member that goes on stays where it is."""
-    places = {
-      leg.member: held[leg.source]
-      for leg in legs
-      if leg.goes_on and leg.source in held
-    }
-    taken = set(places.values())
-    for leg in legs:
-      if leg.member not in places:
-        places[leg.member] = self._least_busy(taken)
-        taken.add(places[leg.member])
-    return [places[leg.member] for leg in legs]
-
-  def _least_busy(self, taken: set[int]) -> int:
-    """A free slot of the device with the fewest members at work."""
-    rows = len(self.slots) // self._devices
-    at_work = [s.leg is not None or i in taken for i, s in enumerate(self.slots)]
-    load = [sum(at_work[d : d + rows]) for d in range(0, len(at_work), rows)]
-    free = (i for i, busy in enumerate(at_work) if not busy)
-    return min(free, key=lambda i: (load[i // rows], i))
-
-  def _fill(
-    self, moves: np.ndarray, fresh: np.ndarray, restored: dict[int, Weights]
-  ) -> None:
-    population = self._population
-    if np.any(moves != np.arange(len(moves))):
-      population.inherit(moves)
-    if np.any(fresh):
-      population.refill(self._arrays([s.leg for s in self.slots]), fresh)
-    for place, weights in restored.items():
+  def _fill(self, filling: slots_lib.Filling) -> None:
+    population, size = self._population, len(self.slots)
+    if filling.moves != list(range(size)):
+      population.inherit(np.array(filling.moves))
+    if filling.fresh:
+      fresh = np.isin(np.arange(size), filling.fresh)
+      population.refill(self._arrays(self.slots.legs), fresh)
+    for place, weights in filling.restored.items():
       population.place(place, self.restore_kept(weights))
     # Waiting here keeps the filling of slots out of the training time.
     jax.block_until_ready(population.state)
@@ -373,7 +301,7 @@ class Engine:
         for name in baseline
       },
       seed=np.array([leg.seed if leg else 0 for leg in legs], np.int32),
-      step=np.array([s.done * self.steps for s in self.slots], np.int32),
+      step=np.array([slot.done * self.steps for slot in self.slots], np.int32),
       active=np.array([leg is not None for leg in legs]),
     )
 
@@ -386,8 +314,8 @@ class Engine:
     losses = np.asarray(last.losses)
     return {
       i
-      for i, slot in enumerate(self.slots)
-      if slot.leg and slot.leg is last.legs[i] and not np.isfinite(losses[i])
+      for i, leg in enumerate(self.slots.legs)
+      if leg and leg is last.legs[i] and not np.isfinite(losses[i])
     }
 
   def _result(

@@ -38,7 +38,9 @@ def ring_copy(
       local = parent - ((me - k) % devices) * rows
       here = (local >= 0) & (local < rows)
       taken = visiting[jnp.clip(local, 0, rows - 1)]
-      out = jnp.where(here.reshape((rows,) + (1,) * (leaf.ndim - 1)), taken, out)
+      out = jnp.where(
+        here.reshape((rows,) + (1,) * (leaf.ndim - 1)), taken, out
+      )
       return visiting, out
 
     carry = hop(0, (leaf, leaf))

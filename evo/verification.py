@@ -139,9 +139,7 @@ class Confirmation:
       Mean and 95% interval over the pairs; None if a run failed.
     """
     split = self._splits[0]
-    pairs = zip(
-      self.losses('baseline', split), self.losses('champion', split)
-    )
+    pairs = zip(self.losses('baseline', split), self.losses('champion', split))
     differences = [before - after for before, after in pairs]
     if not all(math.isfinite(d) for d in differences):
       return None

@@ -95,4 +95,3 @@ def _flag_errors() -> Iterator[None]:
     if '; expected' not in text:
       text += '; expected a value as --help says'
     raise InputError(text) from error
-

@@ -1,6 +1,6 @@
 """Prints text from the champion of a run.
 
-  python -m launch.sample --workdir=runs/quick --prompt='def '
+python -m launch.sample --workdir=runs/quick --prompt='def '
 """
 
 import json
@@ -52,9 +52,7 @@ def _configuration(workdir: pathlib.Path) -> dict:
 
 
 def _weights(workdir: pathlib.Path, structure) -> dict:
-  abstract = jax.eval_shape(
-    lambda: transformer.init_weights(structure, 0, 1.0)
-  )
+  abstract = jax.eval_shape(lambda: transformer.init_weights(structure, 0, 1.0))
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(
       (workdir / 'champion' / 'weights').resolve(), abstract

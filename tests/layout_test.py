@@ -49,7 +49,9 @@ def test_the_top_level_holds_what_the_design_names():
   ).stdout.splitlines()
   top = {name.split('/')[0] for name in tracked}
   assert TOP <= top
-  assert {name for name in top - TOP - ALSO if not name.startswith('.')} == set()
+  assert {
+    name for name in top - TOP - ALSO if not name.startswith('.')
+  } == set()
 
 
 def test_nothing_is_pickled():

@@ -1,7 +1,9 @@
 """Campaigns that have ended, for the tests of what is said about them."""
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from PIL import Image
 
 from evo import ledger
 from evo import result as result_lib
@@ -72,3 +74,65 @@ def outcome(describe):
     return result, rows_lib.leg_rows(records, run), run
 
   return make
+
+
+class Picture:
+  """A PNG file as pixels, `[700, 1200, 3]`."""
+
+  def __init__(self, path):
+    with Image.open(path) as image:
+      self.pixels = np.asarray(image.convert('RGB'))
+    assert self.pixels.shape == (700, 1200, 3)
+
+  @property
+  def colours(self):
+    """How many there are."""
+    return len(np.unique(self.pixels @ np.array([1 << 16, 1 << 8, 1])))
+
+  def rows(self, colour):
+    """Rows in which a colour, such as '#ffffff', is found."""
+    rgb = list(bytes.fromhex(colour[1:]))
+    return np.flatnonzero((self.pixels == rgb).all(-1).any(1))
+
+  def has(self, colour):
+    """Whether a colour is found."""
+    return self.rows(colour).size > 0
+
+
+@pytest.fixture
+def drawn(tmp_path):
+  """Draws a picture of (result, rows, run) and opens it."""
+
+  def make(draw, result, rows, run):
+    draw(rows, result, run, tmp_path / 'picture.png')
+    return Picture(tmp_path / 'picture.png')
+
+  return make
+
+
+@pytest.fixture
+def wide(made, leg, searched, line_run):
+  """(result, rows, run) of many parameters, of all kinds and with odd names."""
+  tier = {'tier': 'configuration'}
+  float_ = {'kind': 'float', 'low': 0, 'high': 1, 'default': 0}
+  log = {'kind': 'log_float', 'low': 1e-5, 'high': 1, 'default': 1e-3}
+  odd = ['$x^2', 'a_b$', 'ż', r'\frac']
+  choice = {'kind': 'choice', 'choices': odd, 'default': odd[0]} | tier
+  choice |= {'structural': True}
+  parameters = {f'float_{i}': float_ | tier for i in range(9)}
+  parameters |= {f'log_{i}': log | tier for i in range(3)}
+  parameters |= {'choice': choice}
+  parameters |= {'flag': choice | {'choices': [False, True], 'default': False}}
+  moved = {f'float_{i}': (i + 1) / 9 for i in range(9)}
+  moved |= {f'log_{i}': 10.0**-i for i in range(3)}
+  moved |= {'choice': odd[1], 'flag': True}
+  baseline = {name: p['default'] for name, p in parameters.items()}
+  space = {'name': 'wide', 'parameters': parameters}
+  return made(
+    searched(
+      (leg(0, baseline), 2.0),
+      (leg(1, moved, parent=0), 1.0),
+      (leg(2, moved, parent=0), 1e6),
+    ),
+    run=line_run | {'space': space, 'baseline': baseline},
+  )

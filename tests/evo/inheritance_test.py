@@ -13,9 +13,7 @@ def copier(devices):
   mesh = population.make_mesh({'member': devices})
 
   def copy(state, parent):
-    return inheritance.ring_copy(
-      state, parent, axis='member', devices=devices
-    )
+    return inheritance.ring_copy(state, parent, axis='member', devices=devices)
 
   spec = population.MEMBER
   function = jax.jit(

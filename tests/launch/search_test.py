@@ -84,8 +84,8 @@ def test_the_result_has_what_the_contract_names(finished):
       'nats_per_token',
     }
   assert set(result['gain']) == {'mean', 'low', 'high', 'n'}
-  difference = result['baseline']['confirm_bpb'] - (
-    result['champion']['confirm_bpb']
+  difference = (
+    result['baseline']['confirm_bpb'] - (result['champion']['confirm_bpb'])
   )
   assert result['gain']['mean'] == pytest.approx(difference)
   assert result['gain']['n'] == 3 == len(set(result['confirm_seeds']))
@@ -93,9 +93,7 @@ def test_the_result_has_what_the_contract_names(finished):
   assert len(result['data_digest']) == 64
   for name in ('members', 'tokens', 'flops', 'compilations'):
     assert result[name] > 0, name
-  parts = sum(
-    result[f'seconds_{name}'] for name in ('training', 'evaluating')
-  )
+  parts = sum(result[f'seconds_{name}'] for name in ('training', 'evaluating'))
   assert 0 < parts < result['seconds_searching'] < result['seconds']
 
 
@@ -247,9 +245,7 @@ def test_one_member_trains_the_baseline_alone(launch, small, tmp_path):
   )
 
 
-def test_a_second_mesh_gives_the_same_records(
-  finished, launch, tmp_path
-):
+def test_a_second_mesh_gives_the_same_records(finished, launch, tmp_path):
   workdir, _, flags = finished
   flags = [*flags, f'--workdir={tmp_path}/run', '--mesh=member:1']
   process = launch('search', *flags)

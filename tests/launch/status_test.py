@@ -8,37 +8,48 @@ import pytest
 
 from evo import ledger
 from launch import status
-from tests.evo import result_test
-
-RUN = result_test.RUN | {
-  'flags': {
-    'workdir': 'runs/x',
-    'strategy': 'evolution',
-    'max_members': 4,
-    'max_flops': None,
-    'max_minutes': None,
-    'confirm_seeds': 2,
-  },
-  'flops_per_member': 7.0,
-  'command': 'python -m launch.search --workdir=runs/x',
-}
-leg, searched = result_test.leg, result_test.searched
-SEARCH = searched((leg(0), 2.0), (leg(1, result_test.OTHER), 1.0))
-CONFIRM = result_test.confirmed(2, [(2.0, 1.5), (2.2, 1.9)])
 
 
-def write(folder, *rounds, events=(), run=RUN):
-  """A workdir; events are (second of the day, kind, values)."""
-  (folder / 'run.json').write_text(json.dumps(run))
-  book = ledger.Ledger(folder / 'ledger')
-  for record in result_test.records(*rounds):
-    book.append(record)
-  lines = [
-    json.dumps({'time': time, 'event': kind} | values)
-    for time, kind, values in events
-  ]
-  (folder / 'events.jsonl').write_text('\n'.join(lines))
-  return status.read(folder)
+@pytest.fixture
+def run(line_run):
+  """The content of run.json."""
+  return line_run | {
+    'flags': {
+      'workdir': 'runs/x',
+      'strategy': 'evolution',
+      'max_members': 4,
+      'max_flops': None,
+      'max_minutes': None,
+      'confirm_seeds': 2,
+    },
+    'flops_per_member': 7.0,
+    'command': 'python -m launch.search --workdir=runs/x',
+  }
+
+
+@pytest.fixture
+def search(leg, searched):
+  """A round in which member 1 beats the baseline."""
+  return searched((leg(0), 2.0), (leg(1, {'x': 0.7}), 1.0))
+
+
+@pytest.fixture
+def write(tmp_path, run, records):
+  """Writes a workdir; events are (second of the day, kind, values)."""
+
+  def make(*rounds, events=(), run=run):
+    (tmp_path / 'run.json').write_text(json.dumps(run))
+    book = ledger.Ledger(tmp_path / 'ledger')
+    for record in records(*rounds):
+      book.append(record)
+    lines = [
+      json.dumps({'time': time, 'event': kind} | values)
+      for time, kind, values in events
+    ]
+    (tmp_path / 'events.jsonl').write_text('\n'.join(lines))
+    return status.read(tmp_path)
+
+  return make
 
 
 def told(state, now):
@@ -50,22 +61,22 @@ def told(state, now):
 START = (0.0, 'start', {})
 
 
-def test_a_run_that_just_started_has_no_records(tmp_path):
-  (tmp_path / 'run.json').write_text(json.dumps(RUN))
+def test_a_run_that_just_started_has_no_records(tmp_path, run):
+  (tmp_path / 'run.json').write_text(json.dumps(run))
   said = told(status.read(tmp_path), 0.0)
   assert said['state'].startswith('starting')
   assert said['next'].endswith('touch runs/x/STOP')
   assert 'phase' not in said
 
 
-def test_a_run_at_work_tells_how_far_it_is(tmp_path):
+def test_a_run_at_work_tells_how_far_it_is(write, search, leg):
   events = [
     START,
     (10.0, 'round', {'seconds': 10.0}),
     (20.0, 'round', {'seconds': 20.0}),
   ]
   going = leg(2)
-  state = write(tmp_path, SEARCH, ('search', [going], []), events=events)
+  state = write(search, ('search', [going], []), events=events)
   said = told(state, 25.0)
   assert said['state'] == 'running; last sign of life 5 s ago'
   assert said['phase'] == 'search, 2 rounds done'
@@ -80,7 +91,7 @@ def test_a_run_at_work_tells_how_far_it_is(tmp_path):
   assert said['left'].startswith('about ')
 
 
-def test_heirs_cost_less_in_the_estimate(tmp_path):
+def test_heirs_cost_less_in_the_estimate(write, leg, searched):
   root = leg(0, stop=5, keep=True)
   child = leg(1, start=5, source=[0, 5])
   events = [
@@ -89,21 +100,21 @@ def test_heirs_cost_less_in_the_estimate(tmp_path):
     (7.0, 'round', {'seconds': 7.0}),
   ]
   rounds = (searched((root, None)), searched((child, 1.0)))
-  state = write(tmp_path, *rounds, events=events)
+  state = write(*rounds, events=events)
   # Members cost 1 and a half, so .75 on average; 14 FLOPs in 7 seconds.
   assert status.remaining(state) == pytest.approx((7 * (3 + 4) - 14) / 2)
 
 
-def test_a_bound_on_minutes_is_what_is_left_of_them(tmp_path):
-  run = RUN | {'flags': RUN['flags'] | {'max_members': 0, 'max_minutes': 2}}
+def test_a_bound_on_minutes_is_what_is_left_of_them(write, search, run):
+  flags = run['flags'] | {'max_members': 0, 'max_minutes': 2}
   events = [START, (30.0, 'round', {'seconds': 30.0})]
-  state = write(tmp_path, SEARCH, events=events, run=run)
+  state = write(search, events=events, run=run | {'flags': flags})
   assert status.remaining(state) == 90.0
 
 
-def test_a_silent_run_was_killed_or_is_stuck(tmp_path):
+def test_a_silent_run_was_killed_or_is_stuck(write, search):
   events = [START, (10.0, 'round', {'seconds': 10.0})]
-  state = write(tmp_path, SEARCH, events=events)
+  state = write(search, events=events)
   assert told(state, 100.0)['state'].startswith('running')
   said = told(state, 1000.0)
   assert said['state'] == 'silent for 16.5 min: killed, or stuck'
@@ -111,15 +122,16 @@ def test_a_silent_run_was_killed_or_is_stuck(tmp_path):
   assert 'left' not in said
 
 
-def test_long_rounds_make_it_patient(tmp_path):
+def test_long_rounds_make_it_patient(write, search):
   events = [START, (300.0, 'round', {'seconds': 300.0})]
-  state = write(tmp_path, SEARCH, events=events)
+  state = write(search, events=events)
   assert told(state, 1300.0)['state'].startswith('running')
 
 
-def test_a_finished_run_shows_the_gain(tmp_path):
+def test_a_finished_run_shows_the_gain(write, search, confirmed):
   events = [START, (90.0, 'stop', {'seconds': 90.0, 'reason': 'max_members'})]
-  said = told(write(tmp_path, SEARCH, CONFIRM, events=events), 95.0)
+  trial = confirmed(2, [(2.0, 1.5), (2.2, 1.9)])
+  said = told(write(search, trial, events=events), 95.0)
   assert said['state'] == (
     'stopped 5 s ago: the bound on members was reached (--max_members)'
   )
@@ -131,22 +143,22 @@ def test_a_finished_run_shows_the_gain(tmp_path):
 @pytest.mark.parametrize(
   'reason, text', [('sigterm', 'to go on: python'), ('stop_file', 'rm runs/x')]
 )
-def test_a_stopped_run_says_how_to_go_on(tmp_path, reason, text):
+def test_a_stopped_run_says_how_to_go_on(reason, text, write, search):
   events = [START, (9.0, 'stop', {'seconds': 9.0, 'reason': reason})]
-  assert text in told(write(tmp_path, SEARCH, events=events), 10.0)['next']
+  assert text in told(write(search, events=events), 10.0)['next']
 
 
-def test_a_torn_event_is_left_out(tmp_path):
-  write(tmp_path, SEARCH, events=[START])
+def test_a_torn_event_is_left_out(tmp_path, write, search):
+  write(search, events=[START])
   with (tmp_path / 'events.jsonl').open('a') as file:
     file.write('\n{"time": 3, "ev')
   assert len(status.read(tmp_path).events) == 1
 
 
-def test_nothing_is_written(make_campaign, tmp_path):
+def test_nothing_is_written(make_campaign, describe, tmp_path):
   campaign = make_campaign(tmp_path)
   campaign.run()
-  run = result_test.describe(campaign, tmp_path)
+  run = describe(campaign, tmp_path)
   (tmp_path / 'run.json').write_text(json.dumps(run))
   before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob('*')}
   said = told(status.read(tmp_path), 0.0)
@@ -170,8 +182,8 @@ def test_a_folder_without_a_run_is_bad_input(tmp_path):
   )
 
 
-def test_the_command_answers_without_jax(tmp_path):
-  write(tmp_path, SEARCH, events=[START])
+def test_the_command_answers_without_jax(tmp_path, write, search):
+  write(search, events=[START])
   code = (
     'import sys\n'
     'from launch import cli, status\n'

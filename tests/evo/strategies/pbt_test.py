@@ -90,9 +90,7 @@ def test_few_slots_take_an_interval_in_parts(box, finish):
   assert strategy.ask(3) == []
 
 
-def test_every_source_stands_on_the_devices_when_its_heir_is_asked(
-  box, finish
-):
+def test_every_source_stands_on_the_devices_when_its_heir_is_asked(box, finish):
   strategy = pbt.PBT(box('x'), population=4)
   step(strategy, finish, [3.0, 0.0, 1.0, BAD])
   legs = strategy.ask(4)
