@@ -6,7 +6,6 @@ repeated from its ledger takes the same decisions whatever the clock says.
 """
 
 import dataclasses
-from typing import Any
 
 from evo import engine as engine_lib
 from evo import member as member_lib

@@ -7,7 +7,6 @@ checkpoint need no device; later ones are computed again and must come out the
 same.
 """
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any

@@ -11,10 +11,10 @@ import hashlib
 import json
 from typing import Any
 
-from etils import epath
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 PyTree = Any
 

@@ -10,8 +10,8 @@ import json
 import time
 from typing import Any
 
-from etils import epath
 import tensorstore as ts
+from etils import epath
 
 Record = dict[str, Any]
 _ABSENT = ts.KvStore.TimestampedStorageGeneration(generation=b'\x02').generation

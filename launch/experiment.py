@@ -10,12 +10,10 @@ from typing import Any
 import jax
 
 from evo import engine as engine_lib
-from evo import population
+from evo import population, strategies
 from evo import space as space_lib
-from evo import strategies
 from evo import strategy as strategy_lib
-from launch import cli
-from launch import settings
+from launch import cli, settings
 from models import data as data_lib
 from models import language_model
 

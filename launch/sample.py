@@ -12,8 +12,7 @@ from absl import flags
 
 from launch import cli
 from launch import experiment as experiment_lib
-from models import sampling
-from models import transformer
+from models import sampling, transformer
 
 
 def main(argv: list[str]) -> None:

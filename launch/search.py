@@ -25,10 +25,9 @@ from evo import lineage, report, staircase
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import summary as summary_lib
-from launch import cli
+from launch import cli, settings
 from launch import display as display_lib
 from launch import experiment as experiment_lib
-from launch import settings
 
 # Ends of a campaign after which only a larger bound has more to do.
 _FINAL = ('done', 'max_members', 'max_minutes', 'max_flops')
