@@ -49,7 +49,7 @@ class Checkpoints:
       recent_bytes: host memory for rows that were saved last, so that most
         heirs need not wait for storage.
     """
-    self.directory = epath.Path(directory)
+    self.directory = epath.Path(directory).resolve()  # As Orbax demands.
     self.restores = 0
     self._recent_bytes = recent_bytes
     self._recent = collections.OrderedDict()

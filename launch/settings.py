@@ -47,9 +47,9 @@ def define() -> None:
   )
   integer('population', 8, 'Members that train side by side.', lower_bound=1)
   integer('segments', 10, 'Legs begin and end on these.', lower_bound=1)
-  integer('member_tokens', 115200, 'Budget of a member, in baseline tokens.')
+  integer('member_tokens', 92160, 'Budget of a member, in baseline tokens.')
   number('member_flops', None, 'Budget of a member, instead of tokens.')
-  integer('max_members', 32, 'Members to train to their end; 0 is no bound.')
+  integer('max_members', 24, 'Members to train to their end; 0 is no bound.')
   number('max_minutes', None, 'Wall clock, confirmation included.')
   number('max_flops', None, 'FLOPs charged, confirmation included.')
   integer(

@@ -3,6 +3,7 @@
 It has the shape of `evo.trainee.Trainee` and does not import it.
 """
 
+import dataclasses
 import math
 from typing import Any, NamedTuple
 
@@ -24,8 +25,8 @@ from models.structure import Structure
 PyTree = Any
 Pairs = tuple[tuple[str, Any], ...]
 
-# Evaluated at a time: enough to keep a CPU's core busy, few enough for its
-# cache; accelerators take as many tokens as a training step of their size.
+# Evaluated at a time where a training step reads fewer: enough to keep a CPU's
+# cores busy, few enough for its cache.
 EVALUATION_TOKENS = 1024
 
 
@@ -78,11 +79,11 @@ class LanguageModel:
       ValueError: a name is unknown or a value out of its range.
     """
     given = dict(pairs)
-    unknown = sorted(set(given) - set(Structure.__dataclass_fields__))
-    if unknown or 'vocabulary' in given:
+    names = [field.name for field in dataclasses.fields(Structure)]
+    names.remove('vocabulary')
+    if unknown := sorted(set(given) - set(names)):
       raise ValueError(
-        f'structure {", ".join(unknown) or "vocabulary"}; expected some of '
-        f'{", ".join(list(Structure.__dataclass_fields__)[1:])}'
+        f'structure {", ".join(unknown)}; expected some of {", ".join(names)}'
       )
     made = Structure(vocabulary=self.corpus.vocabulary, **given)
     if made.context != self.corpus.context:
@@ -145,8 +146,8 @@ class LanguageModel:
     """Bits per byte over the windows of a split, without any dropout."""
     del hyperparameters  # none of them may reach the metric
     made = self.structure(structure)
-    rows = max(EVALUATION_TOKENS // made.context, 1)
     count = data.tokens.shape[0]
+    rows = min(count, max(EVALUATION_TOKENS // made.context, made.batch))
     batches = math.ceil(count / rows)
     # Windows that fill the last batch up score nothing.
     fill = batches * rows - count

@@ -77,17 +77,18 @@ def test_it_is_the_adamw_of_optax_with_clipping():
 def test_an_inherited_count_goes_on():
   h = hyperparameters.complete(CHOSEN)
   (weights, moments), _ = jax.jit(_ours)(h)
-  gradient = jax.grad(_loss)(weights, 20)
+  gradient = jax.jit(jax.grad(_loss))(weights, 20)
   args = weights, moments, gradient, h['learning_rate'], h
-  after, _ = optimiser.update(*args, jnp.int32(20))
-  again, _ = optimiser.update(*args, jnp.int32(0))
+  update = jax.jit(optimiser.update)
+  after, _ = update(*args, jnp.int32(20))
+  again, _ = update(*args, jnp.int32(0))
   assert not np.allclose(after['kernel'], again['kernel'], atol=1e-4)
 
 
 def test_decay_shrinks_matrices_and_nothing_else():
   h = hyperparameters.complete(CHOSEN)
   zero = jax.tree.map(jnp.zeros_like, WEIGHTS)
-  weights, _ = optimiser.update(
+  weights, _ = jax.jit(optimiser.update)(
     WEIGHTS, optimiser.init_moments(WEIGHTS), zero, 0.5, h, jnp.int32(0)
   )
   kept = 1 - 0.5 * CHOSEN['weight_decay']
