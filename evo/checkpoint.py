@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,7 +34,7 @@ def digest(tree: PyTree) -> str:
 class Checkpoints:
   """The checkpoints of a workdir.
 
-  Saving copies to the host at once and writes in a background thread;
+  Saving fetches and writes in a background thread, one after another;
   reading, listing and removing wait for what is still being written.
 
   Attributes:
@@ -46,7 +47,7 @@ class Checkpoints:
 
     Args:
       directory: local or `gs://`.
-      recent_bytes: host memory for rows that were saved last, so that most
+      recent_bytes: memory for rows that were saved last, so that most
         heirs need not wait for storage.
     """
     self.directory = epath.Path(directory).resolve()  # As Orbax demands.
@@ -60,7 +61,7 @@ class Checkpoints:
     self,
     name: str,
     tree: PyTree,
-    note: dict[str, Any] | None = None,
+    note: Callable[[], dict[str, Any]] = dict,
     *,
     remember: bool = False,
   ) -> None:
@@ -68,16 +69,14 @@ class Checkpoints:
 
     Args:
       name: letters, digits and dashes.
-      tree: arrays, on the devices or the host.
-      note: JSON-able, returned by `note`.
-      remember: keep a copy in host memory, for a restore soon.
+      tree: arrays that nobody writes to or donates from now on; they need
+        not be computed yet.
+      note: gives what `note` will return, JSON-able.
+      remember: keep the arrays in memory, for a restore soon.
     """
-    host = jax.tree.map(np.array, tree)
     if remember:
-      self._remember(name, host)
-    self._pending[name] = self._writer.submit(
-      self._write, name, host, dict(note or {})
-    )
+      self._remember(name, tree)
+    self._pending[name] = self._writer.submit(self._write, name, tree, note)
 
   def wait(self) -> None:
     """Waits until all that was saved is on storage; raises if it failed."""
@@ -144,15 +143,18 @@ class Checkpoints:
       raise ValueError(f'checkpoint {name} is missing; expected {path}')
     return json.loads(path.read_text())
 
-  def _write(self, name: str, host: PyTree, note: dict[str, Any]) -> None:
+  def _write(
+    self, name: str, tree: PyTree, note: Callable[[], dict[str, Any]]
+  ) -> None:
+    host = jax.tree.map(np.asarray, tree)
     (self.directory / f'{name}.json').unlink(missing_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
       checkpointer.save(self.directory / name, host, force=True)
-    seal = {'digest': digest(host), 'note': note}
+    seal = {'digest': digest(host), 'note': note()}
     (self.directory / f'{name}.json').write_text(json.dumps(seal))
 
-  def _remember(self, name: str, host: PyTree) -> None:
-    self._recent[name] = host
+  def _remember(self, name: str, tree: PyTree) -> None:
+    self._recent[name] = tree
     self._recent.move_to_end(name)
     size = sum(_bytes(tree) for tree in self._recent.values())
     while size > self._recent_bytes and self._recent:

@@ -246,17 +246,23 @@ class Engine:
 
   def restore_kept(self, weights: Weights) -> Any:
     """The kept state of a member, on the host."""
-    return self.checkpoints.restore(kept_name(weights), self._population.row)
+    abstract = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype),
+      self._population.row,
+    )
+    rows = self.checkpoints.restore(kept_name(weights), abstract)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)
 
   def save(self, name: str) -> None:
     """Saves all slots, and which members turned out dead in the last round."""
-    self._settle_clock(self._last)
-    dead = [
-      leg.member
-      for leg, loss in zip(self._last.legs, np.asarray(self._last.losses))
-      if leg and not np.isfinite(loss)
-    ]
-    self.checkpoints.save(name, self._population.state, {'dead': dead})
+    legs, losses = self._last.legs, self._last.losses
+
+    def note() -> dict[str, list[int]]:
+      finite = np.isfinite(np.asarray(losses))
+      members = [leg.member for leg, ok in zip(legs, finite) if leg and not ok]
+      return {'dead': members}
+
+    self.checkpoints.save(name, self._population.snapshot(), note)
 
   def restore(self, name: str) -> None:
     """Reads all slots back; the table must have been replayed up to there."""
@@ -279,15 +285,16 @@ class Engine:
 
   def _fill(self, filling: slots_lib.Filling) -> None:
     population, size = self._population, len(self.slots)
-    if filling.moves != list(range(size)):
+    if filling.moved:
       population.inherit(np.array(filling.moves))
     if filling.fresh:
       fresh = np.isin(np.arange(size), filling.fresh)
       population.refill(self._arrays(self.slots.legs), fresh)
     for place, weights in filling.restored.items():
       population.place(place, self.restore_kept(weights))
-    # Waiting here keeps the filling of slots out of the training time.
-    jax.block_until_ready(population.state)
+    if filling.any():
+      # Waiting here keeps the filling of slots out of the training time.
+      jax.block_until_ready(population.state)
 
   def _arrays(self, legs: list[Leg | None]) -> population_lib.Slots:
     baseline = self._space.hyperparameters(self._space.baseline)

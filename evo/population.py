@@ -117,6 +117,8 @@ class Population:
       'refill': self._program(self._refill, (MEMBER,) * 3, donate=0),
       'inherit': self._program(self._inherit, (MEMBER,) * 2, donate=0),
       'place': self._program(self._place, (MEMBER, SHARED, SHARED), donate=0),
+      'take': self._program(self._take, (MEMBER, SHARED)),
+      'snapshot': self._program(self._copy, (MEMBER,)),
       'segment': self._program(
         self._segment, (SHARED, MEMBER, MEMBER, SHARED), donate=1
       ),
@@ -174,16 +176,23 @@ class Population:
     return program(self._data[split], self.state, self._put(slots))
 
   def take(self, slot: int) -> PyTree:
-    """The state of one slot, copied to the host, without a member axis."""
+    """A copy of one slot's state, `[1, ...]` on its device; does not wait."""
     rows = self.slots // self._mesh.shape['member']
+    copies = self._programs['take'](
+      self.state, self._share(np.int32(slot % rows))
+    )
 
-    def copy(leaf: jax.Array) -> np.ndarray:
+    def mine(leaf: jax.Array) -> jax.Array:
       for shard in leaf.addressable_shards:
-        if (shard.index[0].start or 0) == slot - slot % rows:
-          return np.array(shard.data[slot % rows])
+        if (shard.index[0].start or 0) == slot // rows:
+          return shard.data
       raise ValueError(f'slot {slot} is not held by this process')
 
-    return jax.tree.map(copy, self.state)
+    return jax.tree.map(mine, copies)
+
+  def snapshot(self) -> PyTree:
+    """A copy of all slots that later segments leave alone; does not wait."""
+    return self._programs['snapshot'](self.state)
 
   def abstract_state(self) -> PyTree:
     """Shapes, dtypes and shardings of `state`, for restoring it."""
@@ -227,6 +236,14 @@ class Population:
     kept = jax.tree.map(lambda x: x[j], state)
     row = jax.tree.map(lambda new, old: jnp.where(here, new, old), row, kept)
     return _write(state, row, j)
+
+  def _take(self, state: PyTree, row: jax.Array) -> PyTree:
+    return jax.tree.map(
+      lambda x: jax.lax.dynamic_index_in_dim(x, row, keepdims=True), state
+    )
+
+  def _copy(self, state: PyTree) -> PyTree:
+    return jax.tree.map(jnp.copy, state)
 
   def _segment(
     self, data: PyTree, state: PyTree, slots: Slots, total: jax.Array

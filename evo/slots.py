@@ -41,6 +41,15 @@ class Filling:
   fresh: list[int]
   restored: dict[int, Weights]
 
+  @property
+  def moved(self) -> bool:
+    """Whether any state is copied between slots."""
+    return self.moves != list(range(len(self.moves)))
+
+  def any(self) -> bool:
+    """Whether there is anything to do."""
+    return bool(self.moved or self.fresh or self.restored)
+
 
 class Table:
   """The slots of a population, spread evenly over devices."""

@@ -233,7 +233,8 @@ def test_children_through_storage_hold_their_parents_weights(
     for i, slot in enumerate(campaign_.engine.slots):
       leg = slot.leg
       if leg and leg.source and not leg.goes_on and slot.done == leg.start + 1:
-        heirs.append((leg, campaign_.engine._population.take(i)))
+        state = np.asarray(campaign_.engine._population.take(i))[0]
+        heirs.append((leg, state))
 
   run._observe = watch
   run.run()

@@ -25,7 +25,7 @@ def abstract(value):
 
 
 def test_what_was_saved_comes_back_bit_for_bit(tmp_path):
-  checkpoint.Checkpoints(tmp_path).save('a', tree(), {'dead': [3]})
+  checkpoint.Checkpoints(tmp_path).save('a', tree(), lambda: {'dead': [3]})
   saved = checkpoint.Checkpoints(tmp_path)
   # The first writes in the background; a name appears once it is complete.
   while 'a' not in saved.names():
@@ -56,14 +56,6 @@ def test_memory_for_what_is_remembered_is_bounded(tmp_path):
       saved.restore(f'a{i}', abstract(tree(i))), tree(i)
     )
   assert saved.restores == 3
-
-
-def test_saving_copies_at_once(tmp_path):
-  value = {'w': np.zeros(1000, np.float32)}
-  saved = checkpoint.Checkpoints(tmp_path)
-  saved.save('a', value)
-  value['w'][:] = 1
-  assert (saved.restore('a', abstract(value))['w'] == 0).all()
 
 
 def test_arrays_come_back_on_their_devices(tmp_path):
