@@ -33,6 +33,9 @@ def prepare_backend(given: dict[str, Any]) -> None:
   sizes = settings.mesh_sizes(given['mesh'])
   devices = math.prod(sizes.values()) if sizes else _cores(given['population'])
   jax.config.update('jax_num_cpu_devices', devices)
+  if not os.environ.get('JAX_PLATFORMS') and not _accelerators():
+    # Else an installed TPU library looks for its chips, at length and aloud.
+    jax.config.update('jax_platforms', 'cpu')
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
     home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
     jax.config.update(
@@ -115,6 +118,13 @@ def _budget(
   if flops is None:
     flops = given['member_tokens'] * cost.flops_per_step / cost.tokens_per_step
   return engine_lib.Budget(flops, given['segments'])
+
+
+def _accelerators() -> bool:
+  """Whether there may be a TPU or GPU; only Linux tells by its devices."""
+  names = ('accel*', 'vfio/*', 'nvidia*', 'kfd')
+  found = any(any(pathlib.Path('/dev').glob(name)) for name in names)
+  return found or sys.platform != 'linux'
 
 
 def _cores(population_size: int) -> int:

@@ -48,7 +48,7 @@ def launch(tmp_path_factory):
   """Runs a command of the project as a process and returns it, ended."""
   cache = tmp_path_factory.mktemp('cache')
 
-  def run(name, *flags, wait=True, env=(), **options):
+  def run(name, *flags, wait=True, timeout=300, env=(), **options):
     process = subprocess.Popen(
       [sys.executable, '-m', f'launch.{name}', *flags],
       cwd=ROOT,
@@ -61,7 +61,7 @@ def launch(tmp_path_factory):
       **options,
     )
     if wait:
-      process.out, process.err = process.communicate(timeout=300)
+      process.out, process.err = process.communicate(timeout=timeout)
     return process
 
   return run

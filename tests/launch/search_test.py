@@ -255,6 +255,61 @@ def test_a_second_mesh_gives_the_same_records(finished, launch, tmp_path):
   )
 
 
+def test_bounds_and_budgets_in_flops_hold(launch, small, tmp_path):
+  process = launch(
+    'search',
+    *small,
+    f'--workdir={tmp_path}/run',
+    '--strategy=random',
+    '--member_flops=4e8',
+    '--max_members=0',
+    '--max_flops=8e9',
+    '--segments=5',
+    '--inherit_at=0',
+    '--tiers=configuration,objective',
+    '--mapping=vmap',
+    '--mesh=member:2',
+  )
+  assert process.returncode == 0, process.err
+  result = read(tmp_path / 'run/result.json')
+  assert result['stop_reason'] == 'max_flops' and result['flops'] <= 8e9
+  assert result['gain']['n'] == 3
+  assert 'z_loss' in result['champion']['configuration']
+
+
+def test_minutes_hold(launch, small, tmp_path):
+  process = launch(
+    'search',
+    *small,
+    f'--workdir={tmp_path}/run',
+    '--strategy=pbt_tournament',
+    '--max_members=0',
+    '--max_minutes=0.25',
+    '--splits=.8,.1,.1,0',
+  )
+  assert process.returncode == 0, process.err
+  result = read(tmp_path / 'run/result.json')
+  assert result['stop_reason'] == 'max_minutes'
+  assert result['seconds'] < 20 and result['members'] > 8
+
+
+def test_a_member_that_diverges_is_recorded_and_the_run_goes_on(
+  launch, small, tmp_path
+):
+  space = read(next(f for f in small if '--space' in f).split('=')[1])
+  space['parameters']['learning_rate'] |= {'low': 1e-3, 'high': 1e18}
+  (tmp_path / 'space.json').write_text(json.dumps(space))
+  flags = [f'--space={tmp_path}/space.json', f'--workdir={tmp_path}/run']
+  process = launch('search', *small, *flags)
+  assert process.returncode == 0, process.err
+  result = read(tmp_path / 'run/result.json')
+  assert result['diverged'] > 0 and result['gain'] is not None
+  lines = (tmp_path / 'run/ledger.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  lost = [row for row in rows if row['status'] == 'diverged']
+  assert lost and all(row['bpb'] is None for row in lost)
+
+
 BAD = [
   (['--data=missing.txt'], 'missing.txt'),
   (['--tokenizer=word'], 'tokenizer'),

@@ -80,3 +80,11 @@ def test_dropout_drops_its_rate_and_keeps_the_mean():
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_dropout_keeps_the_type(dtype):
   assert layers.drop(jnp.ones(4, dtype), 0.5, jax.random.key(0)).dtype == dtype
+
+
+def test_attention_in_bfloat16_is_close_to_that_in_float32():
+  q, k, v = (_normal(i, 2, 16, 3, 8) for i in range(3))
+  exact = layers.attend(q, k, v, 0.0, None)
+  low = layers.attend(*(x.astype(jnp.bfloat16) for x in (q, k, v)), 0.0, None)
+  assert low.dtype == jnp.bfloat16
+  np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.03)
