@@ -7,13 +7,13 @@ checkpoint need no device; later ones are computed again and must come out the
 same.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from etils import epath
 
 from evo import bounds as bounds_lib
+from evo import clock as clock_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
 from evo import member as member_lib
@@ -38,6 +38,7 @@ class Campaign:
     confirmation: the last one, or None.
     phase: `search` or `confirm`.
     stop_reason: why the campaign ended, or None while it runs.
+    clock: where the time went.
     flops: charged so far.
     tokens: trained on so far.
   """
@@ -93,16 +94,7 @@ class Campaign:
     self._needed: list[set[member_lib.Weights]] = [set(), set()]
     self._pending: Record | None = None
     self._resume_at = self._newest_checkpoint()
-    self._before = _clock_before(self._events)
-    self._begin = time.monotonic()
-    self.first_dispatch: float | None = None
-    self.last_result: float | None = None
-    self._live_rounds, self._live_flops = 0, 0.0
-
-  @property
-  def seconds(self) -> float:
-    """Wall clock of this campaign, earlier sessions included."""
-    return self._before.get('seconds', 0.0) + time.monotonic() - self._begin
+    self.clock = clock_lib.Clock(engine.meter, self._events)
 
   @property
   def records(self) -> list[Record]:
@@ -132,37 +124,14 @@ class Campaign:
     return next((r.loss for r in ends if r.leg.member == 0), None)
 
   @property
-  def tokens_per_second(self) -> float:
-    """Trained in this session so far, evaluation and overhead included."""
-    if self.last_result is None:
-      return 0.0
-    cost = self.engine.cost
-    steps = self._live_flops / cost.flops_per_step
-    seconds = self.last_result - self.first_dispatch
-    return steps * cost.tokens_per_step / seconds
+  def tokens_per_second(self) -> float | None:
+    """Trained in this session, evaluation and overhead included."""
+    cost, speed = self.engine.cost, self.clock.speed()
+    return speed and speed / cost.flops_per_step * cost.tokens_per_step
 
   def progress(self) -> tuple[float, float | None]:
     """FLOPs trained so far, and about how many there will be if bounded."""
     return self.allowance.progress(self.phase == 'search')
-
-  def clock(self) -> dict[str, float]:
-    """Where the seconds of all sessions went.
-
-    `searching` runs from the first dispatch to the last result; what of it is
-    not training, evaluating or compiling is overhead.
-    """
-    meter = self.engine.meter
-    before = self._before
-    searching = 0.0
-    if self.last_result is not None:
-      searching = self.last_result - self.first_dispatch
-    return {
-      'seconds': self.seconds,
-      'seconds_compiling': before.get('compiling', 0.0) + meter.compiling,
-      'seconds_training': before.get('training', 0.0) + meter.training,
-      'seconds_evaluating': before.get('evaluating', 0.0) + meter.evaluating,
-      'seconds_searching': before.get('searching', 0.0) + searching,
-    }
 
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
@@ -246,17 +215,14 @@ class Campaign:
       if self.round == self._resume_at:
         self.engine.restore(checkpoint_name(self.round))
       return results
-    if self.first_dispatch is None:
-      self.engine.compile()
-      self.first_dispatch = time.monotonic()
+    self.engine.compile()
+    self.clock.dispatched()
     self.engine.start(legs)
     self.engine.dispatch()
     self._flush()  # The last round is committed while this one trains.
     results = self.engine.collect()
-    self.last_result = time.monotonic()
+    self.clock.collected(work)
     self.engine.settle(results)
-    self._live_rounds += 1
-    self._live_flops += work
     return results
 
   def _account(
@@ -313,7 +279,7 @@ class Campaign:
       self._checkpoints.wait()
       self._ledger.append(record)
       self._events.write(
-        'round', round=number, phase=record['phase'], **self.clock()
+        'round', round=number, phase=record['phase'], **self.clock.spent()
       )
     if record['checkpoint']:
       self._collect_garbage(number)
@@ -345,12 +311,11 @@ class Campaign:
     """Takes the plan of the ledger, or makes one once the speed is known."""
     if standing:
       self.allowance.plan = standing['plan']
-    elif self.phase == 'search' and self._live_rounds >= 2:
-      searching = self.last_result - self.first_dispatch
-      self.allowance.replan(self.seconds, self._live_flops / searching)
+    elif self.phase == 'search' and self.clock.speed():
+      self.allowance.replan(self.clock.seconds, self.clock.speed())
 
   def _brake(self) -> str | None:
-    late = self._minutes is not None and self.seconds > 60 * self._minutes
+    late = self._minutes is not None and self.clock.seconds > 60 * self._minutes
     return 'max_minutes' if late else None
 
   def _standing(self) -> Record | None:
@@ -396,14 +361,3 @@ def _result_json(result: member_lib.Result) -> Record:
 
 def _without(record: Record, key: str) -> Record:
   return {k: v for k, v in record.items() if k != key}
-
-
-def _clock_before(events: ledger_lib.Events) -> dict[str, float]:
-  """The clock of earlier sessions of this run, at their last round."""
-  rounds = [e for e in events.read() if e['event'] == 'round']
-  last = rounds[-1] if rounds else {}
-  return {
-    key.removeprefix('seconds_'): value
-    for key, value in last.items()
-    if key.startswith('seconds')
-  }

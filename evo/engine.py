@@ -140,6 +140,7 @@ class Engine:
       mapped=mapped,
       meter=self.meter,
     )
+    self._is_compiled = False
     self._round: _Round | None = None  # Dispatched, not yet collected.
     self._last: _Round | None = None  # Collected; its losses are not yet read.
     self._ready = 0.0  # Monotonic second at which the devices were last done.
@@ -186,9 +187,11 @@ class Engine:
       self._fill(filling)
 
   def compile(self) -> None:
-    """Compiles what every round needs, side by side."""
-    idle = self._arrays([None] * len(self.slots))
-    self._population.compile(idle, [s for s in ('search',)])
+    """Compiles what every round needs, side by side; a second call is free."""
+    if not self._is_compiled:
+      idle = self._arrays([None] * len(self.slots))
+      self._population.compile(idle, ('search',))
+      self._is_compiled = True
 
   def dispatch(self) -> None:
     """Starts one segment, and the evaluations of the legs that end with it."""

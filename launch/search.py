@@ -72,7 +72,9 @@ def main(argv: list[str]) -> int:
     campaign.run()
   _export(workdir, experiment, campaign)
   _report(workdir, given, run, experiment, campaign)
-  campaign.log('stop', reason=campaign.stop_reason, seconds=campaign.seconds)
+  campaign.log(
+    'stop', reason=campaign.stop_reason, seconds=campaign.clock.seconds
+  )
   return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
 
 
@@ -92,7 +94,7 @@ def _report(
   result = result_lib.result(
     campaign.records,
     run,
-    seconds=campaign.clock(),
+    seconds=campaign.clock.spent(),
     compilations={
       'compilations': experiment.engine.meter.compilations,
       'compilations_cached': experiment.engine.meter.cached,

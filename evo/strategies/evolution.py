@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -60,10 +61,6 @@ class Evolution(strategy.Strategy):
     self,
     space: space_lib.Space,
     *,
-    seed: int = 0,
-    population: int = 8,
-    segments: int = 10,
-    initial: list[member_lib.Configuration] | None = None,
     window: int | None = None,
     tournament: int = 4,
     crossover: float = 0.5,
@@ -71,15 +68,12 @@ class Evolution(strategy.Strategy):
     scratch: float = 0.25,
     step: float = 0.15,
     resample: float = 0.1,
+    **shared: Any,
   ):
     """Sets up.
 
     Args:
       space: what may change.
-      seed: of the strategy's own draws.
-      population: members that train side by side; as many start first.
-      segments: of one member's whole budget.
-      initial: configurations of the first members.
       window: members that may be parents: those that finished last. Twice
         the population by default.
       tournament: members drawn from the window, without replacement, of
@@ -93,15 +87,10 @@ class Evolution(strategy.Strategy):
         inherit.
       step: of `Space.mutate`, as a share of a parameter's range.
       resample: of `Space.mutate`, probability of a new draw instead.
+      **shared: of `Strategy`. As many members as the population start first.
     """
-    super().__init__(
-      space,
-      seed=seed,
-      population=population,
-      segments=segments,
-      initial=initial,
-    )
-    window = 2 * population if window is None else window
+    super().__init__(space, **shared)
+    window = 2 * self.population if window is None else window
     strategy.require('window', window, window >= 1, 'at least 1')
     strategy.require('tournament', tournament, tournament >= 1, 'at least 1')
     strategy.require(
@@ -115,7 +104,7 @@ class Evolution(strategy.Strategy):
     self.step = step
     self.resample = resample
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
-    self.inherited = math.floor(round(inherit_at * segments, 9))
+    self.inherited = math.floor(round(inherit_at * self.segments, 9))
     self._flying: dict[int, _Member] = {}
     self._ready: collections.deque[_Member] = collections.deque()
     self._window: collections.deque[_Member] = collections.deque(maxlen=window)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -55,10 +56,6 @@ class PBT(strategy.Strategy):
     self,
     space: space_lib.Space,
     *,
-    seed: int = 0,
-    population: int = 8,
-    segments: int = 10,
-    initial: list[member_lib.Configuration] | None = None,
     interval: int | None = None,
     quantile: float = 0.25,
     resample: float = 0.25,
@@ -66,15 +63,12 @@ class PBT(strategy.Strategy):
     step: float = 0.1,
     exploit: bool = True,
     explore: bool = True,
+    **shared: Any,
   ):
     """Sets up.
 
     Args:
       space: what may change.
-      seed: of the strategy's own draws.
-      population: largest size of a cohort.
-      segments: of one member's whole budget.
-      initial: configurations of the first members.
       interval: segments between selections; a fifth of `segments` by default.
         The last interval is shorter where they do not divide.
       quantile: share of the cohort that is replaced, and that may be donors.
@@ -85,14 +79,10 @@ class PBT(strategy.Strategy):
       exploit: False never copies: every member explores at every interval
         (the explore-only control).
       explore: False copies configurations unchanged (exploit only).
+      **shared: of `Strategy`. The population is the largest cohort.
     """
-    super().__init__(
-      space,
-      seed=seed,
-      population=population,
-      segments=segments,
-      initial=initial,
-    )
+    super().__init__(space, **shared)
+    segments = self.segments
     interval = max(1, segments // 5) if interval is None else interval
     strategy.require('interval', interval, interval >= 1, 'at least 1')
     strategy.require(

@@ -1,0 +1,66 @@
+"""The clock of a campaign: where its seconds went, over all its sessions.
+
+Nothing here reaches the ledger; clocks only stop runs and inform people.
+"""
+
+import time
+
+from evo import ledger as ledger_lib
+from evo import program
+
+
+class Clock:
+  """Seconds and speed, from the monotonic clock."""
+
+  def __init__(self, meter: program.Meter, events: ledger_lib.Events):
+    """Starts; earlier sessions count up to their last round."""
+    self._meter = meter
+    self._begin = time.monotonic()
+    rounds = [event for event in events.read() if event['event'] == 'round']
+    self._before = rounds[-1] if rounds else {}
+    self._first_dispatch: float | None = None
+    self._last_result = 0.0
+    self._flops, self._rounds = 0.0, 0
+
+  @property
+  def seconds(self) -> float:
+    """Of wall clock, earlier sessions included."""
+    earlier = self._before.get('seconds', 0.0)
+    return earlier + time.monotonic() - self._begin
+
+  def dispatched(self) -> None:
+    """Notes that a round is about to start."""
+    if self._first_dispatch is None:
+      self._first_dispatch = time.monotonic()
+
+  def collected(self, flops: float) -> None:
+    """Notes the end of a round that trained so many FLOPs."""
+    self._last_result = time.monotonic()
+    self._flops += flops
+    self._rounds += 1
+
+  def speed(self) -> float | None:
+    """FLOPs trained a second in this session; None before two rounds."""
+    if self._rounds < 2:
+      return None
+    return self._flops / (self._last_result - self._first_dispatch)
+
+  def spent(self) -> dict[str, float]:
+    """Seconds by what they were spent on, for results and events.
+
+    `seconds_searching` runs from the first dispatch to the last result; what
+    of it is not training, evaluating or compiling is overhead.
+    """
+    searching = 0.0
+    if self._rounds:
+      searching = self._last_result - self._first_dispatch
+    session = {
+      'compiling': self._meter.compiling,
+      'training': self._meter.training,
+      'evaluating': self._meter.evaluating,
+      'searching': searching,
+    }
+    return {'seconds': self.seconds} | {
+      f'seconds_{name}': self._before.get(f'seconds_{name}', 0.0) + value
+      for name, value in session.items()
+    }
