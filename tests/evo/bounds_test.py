@@ -1,0 +1,93 @@
+"""Tests of what may still start under the bounds."""
+
+import types
+
+import pytest
+
+from evo import bounds, member, trainee
+
+
+def engine(slots=4):
+  """Members cost 100 FLOPs, 10 a segment, and 5 an evaluation."""
+  return types.SimpleNamespace(
+    slots=[None] * slots,
+    budget=types.SimpleNamespace(segments=10),
+    cost=trainee.Cost(1.0, 1, {'search': 5.0}),
+    segment_flops=lambda members: 10.0 * members,
+  )
+
+
+def make(confirmation=0, evaluations=1, **given):
+  return bounds.Allowance(
+    bounds.Bounds(**given),
+    engine(),
+    evaluations=evaluations,
+    confirmation=confirmation,
+    confirmation_evaluations=2,
+  )
+
+
+def leg(i, source=None, start=0):
+  return member.Leg(i, None, {}, source, start, 10, seed=0)
+
+
+def test_without_bounds_any_number_may_start():
+  allowance = make()
+  assert allowance.fresh() is None and allowance.exhausted() == 'done'
+
+
+def test_members_count_as_they_start():
+  allowance = make(members=3)
+  allowance.start([leg(0), leg(1)], takes_over=False)
+  assert allowance.fresh() == 1
+  allowance.start([leg(2), leg(0, (0, 3), 3)], takes_over=False)
+  assert allowance.fresh() == 0 and allowance.exhausted() == 'max_members'
+
+
+def test_an_exploit_counts_nothing():
+  allowance = make(members=3)
+  allowance.start([leg(0), leg(1)], takes_over=True)
+  allowance.start([leg(2, (0, 4), 4)], takes_over=True)
+  assert allowance.started == 2 and allowance.fresh() == 1
+
+
+def test_flops_are_kept_back_for_the_confirmation():
+  # A confirmation of 2 runs costs 2 x (100 + 2 x 5) = 220.
+  assert make(flops=1060, confirmation=2).fresh() == 8
+  assert make(flops=1059, confirmation=2).fresh() == 7
+  assert make(flops=100, confirmation=2).exhausted() == 'max_flops'
+
+
+def test_an_heir_commits_only_what_is_left_of_its_budget():
+  allowance = make(flops=205)
+  allowance.start([leg(0)], takes_over=False)
+  assert allowance.fresh() == 0
+  allowance = make(flops=205)
+  allowance.start([leg(1, (0, 9), 9)], takes_over=False)
+  assert allowance.fresh() == 1
+
+
+def test_minutes_wait_for_the_speed_and_then_are_a_plan():
+  allowance = make(minutes=1.0)
+  assert allowance.fresh() == 4
+  allowance.start([leg(i) for i in range(4)], takes_over=False)
+  assert allowance.fresh() == 0
+  allowance.executed = 80.0
+  allowance.replan(seconds=5.2, speed=20.0)
+  assert allowance.plan == {
+    'minutes': 1.0,
+    'flops': pytest.approx(80 + 20 * (60 * 0.92 - 5.2)),
+  }
+  assert allowance.fresh() == 6
+  plan = dict(allowance.plan)
+  allowance.replan(seconds=50.0, speed=1.0)
+  assert allowance.plan == plan
+
+
+def test_the_bound_that_binds_first_is_named():
+  allowance = make(minutes=1.0, flops=1e6)
+  allowance.plan = {'minutes': 1.0, 'flops': 50.0}
+  assert allowance.exhausted() == 'max_minutes'
+  allowance = make(minutes=1.0, flops=50.0)
+  allowance.plan = {'minutes': 1.0, 'flops': 1e6}
+  assert allowance.exhausted() == 'max_flops'

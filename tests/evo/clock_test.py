@@ -1,0 +1,37 @@
+"""Tests of the clock, with a time of its own."""
+
+import pytest
+
+from evo import clock, ledger, program
+
+
+@pytest.fixture
+def now(monkeypatch):
+  time = [100.0]
+  monkeypatch.setattr(clock.time, 'monotonic', lambda: time[0])
+  return time
+
+
+def test_searching_runs_from_the_first_dispatch_to_the_last_result(
+  tmp_path, now
+):
+  made = clock.Clock(program.Meter(), ledger.Events(tmp_path / 'events'))
+  now[0] += 5
+  made.dispatched()
+  assert made.speed() is None
+  for _ in range(2):
+    now[0] += 10
+    made.collected(30.0)
+    made.dispatched()
+  now[0] += 7
+  assert made.spent()['seconds_searching'] == 20
+  assert made.seconds == 32 and made.speed() == 3.0
+
+
+def test_earlier_sessions_count_up_to_their_last_round(tmp_path, now):
+  events = ledger.Events(tmp_path / 'events')
+  events.write('round', seconds=40.0, seconds_training=30.0)
+  events.write('stop', seconds=99.0)
+  made = clock.Clock(program.Meter(training=2.0), events)
+  now[0] += 1
+  assert made.seconds == 41.0 and made.spent()['seconds_training'] == 32.0
