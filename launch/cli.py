@@ -40,8 +40,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   if {'--help', '-h'} & set(sys.argv[1:]):
-    print(sys.modules['__main__'].__doc__)
-    print(flags.FLAGS.main_module_help())
+    module = sys.modules[main.__module__]
+    print(module.__doc__, flags.FLAGS.module_help(module), sep='\n')
     sys.exit(0)
   try:
     with _flag_errors():

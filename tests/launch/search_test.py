@@ -380,6 +380,24 @@ def test_a_folder_of_other_files_is_left_alone(launch, small, tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['thesis.tex']
 
 
+@pytest.mark.parametrize(
+  'name,flag',
+  [('search', 'strategy'), ('status', 'workdir'), ('sample', 'prompt')],
+)
+def test_help_tells_what_a_command_is_for_and_its_flags(launch, name, flag):
+  process = launch(name, '--help')
+  assert process.returncode == 0
+  assert f'python -m launch.{name}' in process.out
+  assert f'--{flag}' in process.out and '--alsologtostderr' not in process.out
+
+
+@pytest.mark.parametrize('name', ['status', 'sample'])
+def test_a_missing_workdir_is_bad_input(launch, tmp_path, name):
+  process = launch(name, f'--workdir={tmp_path}/none')
+  assert process.returncode == 2
+  assert re.fullmatch(r'error: .+; expected .+\n', process.err)
+
+
 def test_no_flags_are_the_quick_preset(tmp_path):
   from absl import flags
 
