@@ -187,3 +187,30 @@ def test_a_source_that_nobody_holds_is_an_error(make, nanogpt):
   orphan = member.Leg(1, 0, nanogpt.baseline, (0, 2), 2, 4, seed=7)
   with pytest.raises(ValueError, match='checkpoint member-0-2 is missing'):
     work.start([orphan])
+
+
+def test_a_member_trains_as_a_plain_loop_over_its_steps_would(
+  make, nanogpt, trainee
+):
+  (leg,) = legs_of(nanogpt, 1)
+  work = make(2)
+  losses = run(work, [leg])
+  structure = nanogpt.structure(nanogpt.baseline)
+  traced = {
+    name: np.float32(value)
+    for name, value in nanogpt.hyperparameters(leg.configuration).items()
+  }
+  seed = np.int32(leg.seed)
+  state = jax.jit(lambda: trainee.init(structure, traced, seed))()
+  step = jax.jit(
+    lambda state, i: trainee.step(
+      structure, trainee.data['train'], traced, state, seed, i, i / 12
+    )[0]
+  )
+  for i in range(12):
+    state = step(state, np.int32(i))
+  chex.assert_trees_all_close(
+    row(work, (0, 4))['weights'], state['weights'], rtol=1e-4, atol=1e-5
+  )
+  loss = trainee.evaluate(structure, trainee.data['search'], traced, state)
+  assert losses[0] == pytest.approx(float(loss), abs=1e-4)

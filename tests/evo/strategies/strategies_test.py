@@ -254,3 +254,16 @@ def test_making_a_strategy_imports_no_jax():
     'assert "jax" not in sys.modules\n'
   )
   subprocess.run([sys.executable, '-c', code], check=True)
+
+
+@variants
+def test_an_ask_that_returns_nothing_changes_nothing(name, options, finish):
+  asked, spared = (make(name, options) for _ in range(2))
+  for _ in range(3):
+    assert asked.ask(4, fresh=0) == []
+  for _ in range(8):
+    legs = spared.ask(4)
+    assert legs and asked.ask(4) == legs
+    results = [finish(leg, float(leg.member)) for leg in legs]
+    asked.tell(results)
+    spared.tell(results)
