@@ -277,10 +277,6 @@ class Engine:
     losses = [np.nan if leg and leg.member in dead else 0.0 for leg in legs]
     self._last = _Round(0.0, legs, np.array(losses), {})
 
-  def finish(self) -> None:
-    """Waits for all that was dispatched."""
-    jax.block_until_ready(self._population.state)
-
   @property
   def state_bytes(self) -> int:
     """Size of all slots."""

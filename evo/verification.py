@@ -72,9 +72,6 @@ class Confirmation:
     losses: by arm, one per seed so far, None where a run failed.
   """
 
-  takes_over = False
-  evaluations = 1
-
   def __init__(
     self,
     baseline: Schedule,
