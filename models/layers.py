@@ -1,7 +1,6 @@
 """Layers and the functions between them.
 
-Every `nnx.Param` says in its metadata how it begins: `sd` of a normal
-distribution around `mean`, constant where `sd` is 0.
+Every `nnx.Param` says in its metadata how it begins; see `parameter`.
 """
 
 import math
@@ -13,21 +12,45 @@ from flax import nnx
 from models.structure import Structure
 
 EPSILON = 1e-5
-ROPE_BASE = 10_000.0
+
+# nanoGPT's, of every random tensor but those that end a residual branch.
+STANDARD_DEVIATION = 0.02
 
 
 def parameter(
-  shape: tuple[int, ...], sd: float = 0.0, mean: float = 0.0
+  shape: tuple[int, ...],
+  sd: float = 0.0,
+  mean: float | str = 0.0,
+  factor: str | None = None,
 ) -> nnx.Param:
-  """A tensor and how it begins: normal, or constant where `sd` is 0."""
-  return nnx.Param(jnp.zeros(shape), sd=sd, mean=mean)
+  """A tensor and how it begins.
+
+  Args:
+    shape: of the tensor.
+    sd: standard deviation of its normal distribution; where it is 0 the tensor
+      begins constant.
+    mean: of that distribution, a number or the name of a hyperparameter.
+    factor: name of the hyperparameter that multiplies `sd`, beside
+      `init_scale`, which multiplies all.
+
+  Returns:
+    Zeros with the rest as metadata.
+  """
+  return nnx.Param(jnp.zeros(shape), sd=sd, mean=mean, factor=factor)
 
 
 class Linear(nnx.Module):
   """`[..., inputs] -> [..., outputs]`."""
 
-  def __init__(self, inputs: int, outputs: int, bias: bool, sd: float):
-    self.kernel = parameter((inputs, outputs), sd)
+  def __init__(
+    self,
+    inputs: int,
+    outputs: int,
+    bias: bool,
+    sd: float = STANDARD_DEVIATION,
+    factor: str | None = None,
+  ):
+    self.kernel = parameter((inputs, outputs), sd, factor=factor)
     self.bias = parameter((outputs,)) if bias else None
 
   def __call__(self, x: jax.Array) -> jax.Array:
@@ -38,19 +61,27 @@ class Linear(nnx.Module):
 
 
 class Norm(nnx.Module):
-  """RMSNorm or LayerNorm over the last axis, in float32."""
+  """RMSNorm, LayerNorm or dynamic tanh of the last axis, in float32.
+
+  Dynamic tanh (arXiv:2503.10622) is `tanh(alpha * x)`, alpha a learned scalar,
+  and no norm, but stands where one would.
+  """
 
   def __init__(self, structure: Structure):
-    self.centred = structure.norm == 'layer'
+    self.kind = structure.norm
     self.scale = parameter((structure.width,), mean=1.0)
-    biased = self.centred and structure.bias
+    biased = structure.bias and structure.norm != 'rms'
     self.bias = parameter((structure.width,)) if biased else None
+    self.alpha = parameter((), mean=0.5) if structure.norm == 'dyt' else None
 
   def __call__(self, x: jax.Array) -> jax.Array:
     y = x.astype(jnp.float32)
-    if self.centred:
-      y -= y.mean(-1, keepdims=True)
-    y = root_mean_square_norm(y)
+    if self.alpha is not None:
+      y = jnp.tanh(self.alpha[...] * y)
+    else:
+      if self.kind == 'layer':
+        y -= y.mean(-1, keepdims=True)
+      y = root_mean_square_norm(y)
     y *= like(self.scale[...], y)
     if self.bias is not None:
       y += like(self.bias[...], y)
@@ -74,73 +105,39 @@ def root_mean_square_norm(x: jax.Array) -> jax.Array:
   return y.astype(x.dtype)
 
 
-def rotate(x: jax.Array) -> jax.Array:
-  """Rotary positions (arXiv:2104.09864) of `[batch, length, heads, head_dim]`.
-
-  Channel i of the first half turns with channel i of the second.
-  """
-  half = x.shape[-1] // 2
-  frequency = ROPE_BASE ** (-jnp.arange(half, dtype=jnp.float32) / half)
-  angle = jnp.outer(jnp.arange(x.shape[1], dtype=jnp.float32), frequency)
-  angle = angle[None, :, None, :]
-  cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
-  a, b = x[..., :half], x[..., half:]
-  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
-
-
 def activate(name: str, x: jax.Array) -> jax.Array:
-  """The activation of that name: relu2, gelu (by erf, as nanoGPT) or silu."""
+  """The activation of that name.
+
+  Args:
+    name: relu2, gelu (by erf, as nanoGPT), leaky2 (the square of a leaky ReLU
+      of slope 1/2, as in parameter-golf's records) or silu, which is also that
+      of swiglu's gate.
+    x: any shape.
+
+  Returns:
+    An array like `x`.
+  """
   if name == 'relu2':
     return jnp.square(jax.nn.relu(x))
+  if name == 'leaky2':
+    return jnp.square(jnp.where(x > 0, x, 0.5 * x))
   if name == 'gelu':
     # jax.nn.gelu takes erfc, whose two branches cost a CPU most of the step.
     return 0.5 * x * (1 + jax.lax.erf(x * math.sqrt(0.5)))
   return jax.nn.silu(x)
 
 
-def drop(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-  """Inverted dropout; none without a key."""
+def drop(x: jax.Array, rate: jax.Array, key: jax.Array | None) -> jax.Array:
+  """Inverted dropout at a rate below 1; none without a key."""
   if key is None:
     return x
   kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-  return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+  return jnp.where(kept, x * (1 / (1 - rate)), 0).astype(x.dtype)
 
 
-def attend(
-  q: jax.Array, k: jax.Array, v: jax.Array, rate: float, key: jax.Array | None
-) -> jax.Array:
-  """Causal attention with dropout of its probabilities, as nanoGPT's.
-
-  In bfloat16, so on accelerators, `jax.nn.dot_product_attention` does it. On
-  CPUs it is written out, which is faster there; and so is dropout, which that
-  function does not have.
-
-  Args:
-    q: queries `[batch, length, heads, head_dim]`; keys and values likewise.
-    k: keys.
-    v: values.
-    rate: of dropout.
-    key: of dropout; none without it.
-
-  Returns:
-    `[batch, length, heads, head_dim]`.
-  """
-  if key is None and q.dtype == jnp.bfloat16:
-    return jax.nn.dot_product_attention(q, k, v, is_causal=True)
-  length, head_dim = q.shape[1], q.shape[3]
-  q *= 1 / math.sqrt(head_dim)
-  logits = jnp.einsum('bqhd,bkhd->bhqk', q, k).astype(jnp.float32)
-  mask = jnp.tril(jnp.ones((length, length), bool))[None, None]
-  logits = jnp.where(mask, logits, -jnp.inf)
-  # Not `jax.nn.softmax`: XLA turns its division into a product with the
-  # reciprocal or does not, depending on how many devices it compiles for, and
-  # a member's bits must not depend on that.
-  logits -= jax.lax.stop_gradient(logits.max(-1, keepdims=True))
-  weights = jnp.exp(logits)
-  probabilities = weights * (1 / weights.sum(-1, keepdims=True))
-  probabilities = probabilities.astype(q.dtype)
-  probabilities = drop(probabilities, rate, key)
-  return jnp.einsum('bhqk,bkhd->bqhd', probabilities, v)
+def cap(logits: jax.Array, at: jax.Array) -> jax.Array:
+  """Bends logits smoothly into (-at, at); float32 (arXiv:2408.00118, 2.1)."""
+  return at * jnp.tanh(logits.astype(jnp.float32) * (1 / at))
 
 
 def like(x: jax.Array, y: jax.Array) -> jax.Array:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from models import hyperparameters as traced
 from models import transformer
 from models.structure import Structure
 from models.tokenizer import Tokenizer
@@ -15,6 +16,7 @@ from models.tokenizer import Tokenizer
 def sample(
   structure: Structure,
   weights: dict[str, Any],
+  hyperparameters: dict[str, float],
   tokenizer: Tokenizer,
   prompt: str,
   length: int,
@@ -26,6 +28,8 @@ def sample(
   Args:
     structure: of the model.
     weights: of the model.
+    hyperparameters: that it was trained with; what is left out has its
+      default.
     tokenizer: that it was trained with.
     prompt: one token at least; its last `context` tokens are read.
     length: tokens to add.
@@ -36,8 +40,8 @@ def sample(
     The text that was added.
 
   Raises:
-    ValueError: the prompt is empty or not of the tokenizer's alphabet, or a
-      number is out of its range.
+    ValueError: the prompt is empty or not of the tokenizer's alphabet, a
+      number is out of its range or a hyperparameter is unknown.
   """
   tokens = np.asarray(tokenizer.encode(prompt))[-structure.context :]
   if not tokens.size:
@@ -53,6 +57,7 @@ def sample(
     structure,
     length,
     weights,
+    traced.complete(hyperparameters),
     jnp.asarray(window),
     jnp.int32(tokens.size),
     jnp.float32(temperature),
@@ -66,6 +71,7 @@ def _continue(
   structure: Structure,
   length: int,
   weights: dict[str, Any],
+  hyperparameters: dict[str, jax.Array],
   window: jax.Array,
   filled: jax.Array,
   temperature: jax.Array,
@@ -75,7 +81,9 @@ def _continue(
 
   def add(carry: tuple, i: jax.Array) -> tuple:
     window, filled = carry
-    logits = transformer.apply(structure, weights, window[None])[0, filled - 1]
+    logits = transformer.apply(
+      structure, weights, hyperparameters, window[None]
+    )[0, filled - 1]
     divisor = jnp.where(temperature > 0, temperature, 1.0)
     drawn = jax.random.categorical(jax.random.fold_in(key, i), logits / divisor)
     token = jnp.where(temperature > 0, drawn, logits.argmax()).astype(jnp.int32)

@@ -1,0 +1,211 @@
+"""Causal self-attention: who sees whom, and what they take from there."""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from models import layers
+from models.structure import Structure
+
+Hyperparameters = dict[str, jax.Array]
+
+# Channels of the stream that open the gate of value embeddings, as nanochat's.
+GATE_CHANNELS = 12
+
+
+class Context(NamedTuple):
+  """What all blocks read beside the stream.
+
+  Attributes:
+    tokens: `[batch, length]`.
+    hyperparameters: complete.
+    turns: cosines and sines of rotary positions, if positions are rotary.
+    pieces: tokens that the sequences are cut into, or None for whole ones.
+  """
+
+  tokens: jax.Array
+  hyperparameters: Hyperparameters
+  turns: tuple[jax.Array, jax.Array] | None
+  pieces: jax.Array | None
+
+
+class Attention(nnx.Module):
+  """Causal self-attention, `heads * head_dim` wide.
+
+  Query head h reads key and value head `h // kv_sharing`.
+  """
+
+  def __init__(self, structure: Structure, index: int, last_sd: float):
+    self.structure = structure
+    self.index = index
+    width, bias = structure.width, structure.bias
+    inner = structure.heads * structure.head_dim
+    shared = structure.kv_heads * structure.head_dim
+    self.q = layers.Linear(width, inner, bias)
+    self.k = layers.Linear(width, shared, bias)
+    self.v = layers.Linear(width, shared, bias)
+    self.out = layers.Linear(inner, width, bias, last_sd, 'out_init')
+    embedded = _has_value_embedding(structure, index)
+    self.value_embedding = (
+      layers.parameter(
+        (structure.vocabulary, shared), layers.STANDARD_DEVIATION
+      )
+      if embedded
+      else None
+    )
+    channels = min(GATE_CHANNELS, width)
+    self.value_gate = (
+      layers.parameter((channels, structure.kv_heads)) if embedded else None
+    )
+
+  def __call__(
+    self, x: jax.Array, context: Context, key: jax.Array | None
+  ) -> jax.Array:
+    h = context.hyperparameters
+    q, k, v = (
+      linear(x).reshape(*x.shape[:2], -1, self.structure.head_dim)
+      for linear in (self.q, self.k, self.v)
+    )
+    if self.value_embedding is not None:
+      v += self._embedded_values(x, context)
+    if context.turns is not None:
+      q, k = rotate(q, *context.turns), rotate(k, *context.turns)
+    if self.structure.qk_norm:
+      q, k = layers.root_mean_square_norm(q), layers.root_mean_square_norm(k)
+    # Of both: their products are all that is read.
+    q *= jnp.square(h['qk_scale']).astype(q.dtype)
+    seen = visible(self.structure, self.index, x.shape[1], context)
+    y = attend(q, k, v, seen, h['dropout_rate'], key)
+    return self.out(y.reshape(*x.shape[:2], -1))
+
+  def _embedded_values(self, x: jax.Array, context: Context) -> jax.Array:
+    kernel = self.value_gate[...].astype(x.dtype)
+    gate = jax.nn.sigmoid(layers.product(x[..., : kernel.shape[0]], kernel))
+    gate *= context.hyperparameters['value_gate'].astype(x.dtype)
+    embedding = self.value_embedding[...].astype(x.dtype)
+    values = embedding[context.tokens]
+    values = values.reshape(*gate.shape, self.structure.head_dim)
+    return gate[..., None] * values
+
+
+def turns(
+  head_dim: int, length: int, hyperparameters: Hyperparameters
+) -> tuple[jax.Array, jax.Array]:
+  """Cosines and sines of rotary positions (arXiv:2104.09864).
+
+  Args:
+    head_dim: channels of a head, even.
+    length: tokens.
+    hyperparameters: `rope_base` and `rope_fraction`. The frequencies beyond
+      that fraction, the slow ones, turn nothing.
+
+  Returns:
+    Two float32 arrays `[length, head_dim / 2]`.
+  """
+  half = head_dim // 2
+  channel = jnp.arange(half, dtype=jnp.float32)
+  frequency = hyperparameters['rope_base'] ** (-channel / half)
+  turning = channel < hyperparameters['rope_fraction'] * half
+  frequency = jnp.where(turning, frequency, 0)
+  angle = jnp.outer(jnp.arange(length, dtype=jnp.float32), frequency)
+  return jnp.cos(angle), jnp.sin(angle)
+
+
+def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
+  """Turns `[batch, length, heads, head_dim]` by the angles of `turns`.
+
+  Channel i of the first half turns with channel i of the second.
+  """
+  half = x.shape[-1] // 2
+  cos, sin = (y[None, :, None, :].astype(x.dtype) for y in (cos, sin))
+  a, b = x[..., :half], x[..., half:]
+  return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def visible(
+  structure: Structure, index: int, length: int, context: Context
+) -> jax.Array | None:
+  """Which keys a query sees, if not just all up to itself.
+
+  Args:
+    structure: of the member.
+    index: of the block, from the bottom. A block whose number from 1 is no
+      multiple of `window_period` is short: its queries see `window_short` keys,
+      themselves among them. No block is an exception, so that windows travel
+      with their blocks when others are put on top.
+    length: of the sequences.
+    context: brings hyperparameters and pieces; a query sees only keys of its
+      own piece.
+
+  Returns:
+    bool `[query, key]`, or None where causality is all there is.
+  """
+  if not structure.windows and context.pieces is None:
+    return None
+  place = jnp.arange(length)
+  back = place[:, None] - place[None, :]
+  seen = back >= 0
+  if structure.windows:
+    h = context.hyperparameters
+    short = (index + 1) % h['window_period'].astype(jnp.int32) != 0
+    seen &= ~short | (back < h['window_short'])
+  if context.pieces is not None:
+    piece = place // context.pieces.astype(jnp.int32)
+    seen &= piece[:, None] == piece[None, :]
+  return seen
+
+
+def attend(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  seen: jax.Array | None,
+  rate: jax.Array,
+  key: jax.Array | None,
+) -> jax.Array:
+  """Causal attention with dropout of its probabilities, as nanoGPT's.
+
+  In bfloat16, so on accelerators, `jax.nn.dot_product_attention` does it. On
+  CPUs it is written out, which is faster there; and so is dropout, which that
+  function does not have.
+
+  Args:
+    q: queries `[batch, length, heads, head_dim]`.
+    k: keys `[batch, length, kv_heads, head_dim]`.
+    v: values, likewise.
+    seen: as from `visible`.
+    rate: of dropout.
+    key: of dropout; none without it.
+
+  Returns:
+    `[batch, length, heads, head_dim]`.
+  """
+  if key is None and q.dtype == jnp.bfloat16:
+    if seen is None:
+      return jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    return jax.nn.dot_product_attention(q, k, v, mask=seen[None, None])
+  length, heads, head_dim = q.shape[1:]
+  if heads != k.shape[2]:
+    k, v = (jnp.repeat(x, heads // x.shape[2], axis=2) for x in (k, v))
+  q *= 1 / math.sqrt(head_dim)
+  logits = jnp.einsum('bqhd,bkhd->bhqk', q, k).astype(jnp.float32)
+  if seen is None:
+    seen = jnp.tril(jnp.ones((length, length), bool))
+  logits = jnp.where(seen[None, None], logits, -jnp.inf)
+  # Not `jax.nn.softmax`: XLA turns its division into a product with the
+  # reciprocal or does not, depending on how many devices it compiles for, and
+  # a member's bits must not depend on that.
+  logits -= jax.lax.stop_gradient(logits.max(-1, keepdims=True))
+  weights = jnp.exp(logits)
+  probabilities = weights * (1 / weights.sum(-1, keepdims=True))
+  probabilities = probabilities.astype(q.dtype)
+  probabilities = layers.drop(probabilities, rate, key)
+  return jnp.einsum('bhqk,bkhd->bqhd', probabilities, v)
+
+
+def _has_value_embedding(structure: Structure, index: int) -> bool:
+  kind = structure.value_embeddings
+  return kind == 'all' or (kind == 'alternate' and index % 2 == 1)
