@@ -5,17 +5,19 @@ It has the shape of `evo.trainee.Trainee` and does not import it.
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from models import cost as costs
 from models import hyperparameters as traced
 from models import (
+  curriculum,
+  growth,
   objective,
   optimiser,
   randomness,
-  schedule,
   transformer,
   windows,
 )
@@ -30,26 +32,13 @@ Pairs = tuple[tuple[str, Any], ...]
 EVALUATION_TOKENS = 1024
 
 
-class Cost(NamedTuple):
-  """What one member costs.
-
-  Attributes:
-    flops_per_step: of one training step.
-    tokens_per_step: targets in one training step.
-    flops_per_evaluation: of one evaluation, by split.
-  """
-
-  flops_per_step: float
-  tokens_per_step: int
-  flops_per_evaluation: dict[str, float]
-
-
 class LanguageModel:
   """Pure functions of one member over a corpus.
 
-  State is {'weights', 'mean', 'variance'}, the last two Adam's moments: three
-  nested dicts of float32 arrays of the same shapes. The count of steps is not
-  part of it, `step` brings it.
+  State is a dict of nested dicts of float32 arrays: 'weights', beside them
+  what `optimiser.init_moments` says and, if the structure has an average, that
+  as 'average', shaped as the weights. The count of steps is not part of it,
+  `step` brings it.
 
   Attributes:
     metric: `bpb`, bits per byte of text.
@@ -86,10 +75,10 @@ class LanguageModel:
         f'structure {", ".join(unknown)}; expected some of {", ".join(names)}'
       )
     made = Structure(vocabulary=self.corpus.vocabulary, **given)
-    if made.context != self.corpus.context:
+    if self.corpus.context % made.context:
       raise ValueError(
-        f'context {made.context}; expected {self.corpus.context}, for which '
-        'the windows of evaluation are cut'
+        f'context {made.context}; expected a divisor of {self.corpus.context}, '
+        'for which the windows of evaluation are cut'
       )
     return made
 
@@ -100,11 +89,17 @@ class LanguageModel:
     seed: jax.Array,
   ) -> PyTree:
     """A fresh state."""
+    made = self.structure(structure)
     h = traced.complete(hyperparameters)
-    weights = transformer.init_weights(
-      self.structure(structure), seed, h['init_scale']
-    )
-    return {'weights': weights, **optimiser.init_moments(weights)}
+    weights = transformer.init_weights(made, seed, h)
+    state = {
+      'weights': weights,
+      **optimiser.init_moments(made.optimiser, weights),
+    }
+    if made.ema:
+      # Copied, for a donated state may hold no array twice.
+      state['average'] = jax.tree.map(jnp.copy, weights)
+    return state
 
   def step(
     self,
@@ -121,20 +116,43 @@ class LanguageModel:
     h = traced.complete(hyperparameters)
     drawn = windows.draw(data['tokens'], seed, step, made.batch, made.context)
     key = jax.random.fold_in(randomness.named_key(seed, 'dropout'), step)
+    length = curriculum.piece_length(made.context, h, fraction)
 
     def loss_of(weights: PyTree) -> jax.Array:
-      logits = transformer.apply(made, weights, drawn[:, :-1], key, self._dtype)
-      return objective.training_loss(
-        logits, drawn[:, 1:], h['label_smoothing'], h['z_loss']
+      logits = transformer.apply(
+        made, weights, h, drawn[:, :-1], key, self._dtype, length
       )
+      return objective.training_loss(logits, drawn[:, 1:], h, fraction)
 
-    loss, gradient = jax.value_and_grad(loss_of)(state['weights'])
-    moments = {name: state[name] for name in ('mean', 'variance')}
-    rate = schedule.learning_rate(h, fraction)
+    moments = dict(state)
+    weights, average = moments.pop('weights'), moments.pop('average', None)
+    loss, gradient = jax.value_and_grad(loss_of)(weights)
     weights, moments = optimiser.update(
-      state['weights'], moments, gradient, rate, h, step
+      made.optimiser, weights, moments, gradient, h, fraction, step
     )
-    return {'weights': weights, **moments}, loss
+    state = {'weights': weights, **moments}
+    if made.ema:
+      kept = h['ema_decay']
+      state['average'] = jax.tree.map(
+        lambda a, w: kept * a + (1 - kept) * w, average, weights
+      )
+    return state, loss
+
+  def trained_weights(
+    self,
+    structure: Pairs,
+    hyperparameters: dict[str, jax.Array],
+    state: PyTree,
+  ) -> PyTree:
+    """The weights that are evaluated: an average, if the member keeps one."""
+    made = self.structure(structure)
+    if made.ema:
+      return state['average']
+    moments = {name: m for name, m in state.items() if name != 'weights'}
+    h = traced.complete(hyperparameters)
+    return optimiser.evaluation_weights(
+      made.optimiser, state['weights'], moments, h
+    )
 
   def evaluate(
     self,
@@ -143,12 +161,18 @@ class LanguageModel:
     hyperparameters: dict[str, jax.Array],
     state: PyTree,
   ) -> jax.Array:
-    """Bits per byte over the windows of a split, without any dropout."""
-    del hyperparameters  # none of them may reach the metric
+    """Bits per byte over the windows of a split, without any dropout.
+
+    Plain cross entropy of the same targets for every structure. Of the
+    hyperparameters only those of the network have a part in it, and `beta1`
+    where schedule-free's average is computed from what it keeps.
+    """
     made = self.structure(structure)
+    h = traced.complete(hyperparameters)
+    weights = self.trained_weights(structure, hyperparameters, state)
+    whole, data = data, windows.cut(data, made.context)
     count = data.tokens.shape[0]
-    rows = min(count, max(EVALUATION_TOKENS // made.context, made.batch))
-    batches = math.ceil(count / rows)
+    batches, rows = _batches(made, count)
     # Windows that fill the last batch up score nothing.
     fill = batches * rows - count
     tokens = jnp.pad(data.tokens, ((0, fill), (0, 0)))
@@ -157,7 +181,7 @@ class LanguageModel:
     def score(batch: tuple[jax.Array, jax.Array]) -> jax.Array:
       rows, first = batch
       logits = transformer.apply(
-        made, state['weights'], rows[:, :-1], None, self._dtype
+        made, weights, h, rows[:, :-1], dtype=self._dtype
       )
       place = jnp.arange(made.context)[None, :]
       scored = place >= first[:, None]
@@ -170,34 +194,51 @@ class LanguageModel:
         first.reshape(batches, rows),
       ),
     ).sum()
-    targets = count * made.context - data.first.sum()
+    targets = count * made.context - whole.first.sum()
     return total / targets / math.log(2) / data.bytes_per_token
+
+  def inherit(
+    self, old: Pairs, new: Pairs, state: PyTree, fresh: PyTree
+  ) -> PyTree:
+    """A child's state out of its parent's; see `growth.inherit`.
+
+    Args:
+      old: structure of the parent.
+      new: structure of the child.
+      state: of the parent, NumPy arrays.
+      fresh: state of the child as `init` makes it, NumPy arrays.
+    """
+    return growth.inherit(
+      self.structure(old), self.structure(new), state, fresh
+    )
+
+  def share(self, old: Pairs, new: Pairs) -> float:
+    """Part of a child's weights that `inherit` takes from its parent."""
+    return growth.share(self.structure(old), self.structure(new))
 
   def nats_per_token(self, bpb: float, split: str) -> float:
     """A metric of a split, in nats per token."""
     ratio = float(self.corpus.evaluation[split].bytes_per_token)
     return bpb * math.log(2) * ratio
 
-  def cost(self, structure: Pairs) -> Cost:
-    """Analytic cost: matrix products alone, a multiply and an add being two.
-
-    A training step takes 6 FLOPs per weight of a matrix product and token
-    (arXiv:2001.08361, section 2.1) and 12 x depth x heads x head_dim x context
-    per token for attention, which counts the half that causality masks, as
-    nanoGPT and PaLM do. An evaluation takes a third of that per token. Looking
-    up an embedding is no matrix product; the head is one, tied or not.
-    """
+  def cost(self, structure: Pairs) -> costs.Cost:
+    """Analytic cost; see `models.cost`."""
     made = self.structure(structure)
-    inner = made.heads * made.head_dim
-    matrices = made.depth * made.width * (4 * inner + 2 * made.hidden)
-    matrices += made.width * made.vocabulary
-    per_token = 6 * matrices + 12 * made.depth * inner * made.context
-    tokens = made.batch * made.context
-    return Cost(
-      float(per_token * tokens),
-      tokens,
-      {
-        name: per_token / 3 * split.tokens.shape[0] * made.context
-        for name, split in self.corpus.evaluation.items()
-      },
+    evaluation = {}
+    for name, split in self.corpus.evaluation.items():
+      count = split.tokens.shape[0] * (self.corpus.context // made.context)
+      read = math.prod(_batches(made, count)) * made.context
+      evaluation[name] = costs.token_flops(made) * read
+    return costs.Cost(
+      flops_per_step=costs.step_flops(made),
+      tokens_per_step=made.batch * made.context,
+      flops_per_evaluation=evaluation,
+      weights=transformer.number_of_weights(made),
     )
+
+
+def _batches(structure: Structure, count: int) -> tuple[int, int]:
+  """Batches that so many windows are evaluated in, and windows in each."""
+  most = max(EVALUATION_TOKENS // structure.context, structure.batch)
+  batches = math.ceil(count / most)
+  return batches, math.ceil(count / batches)

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 
 
 class Cost(NamedTuple):
-  """What one member costs: FLOPs of a step, examples in it, FLOPs to score."""
+  """What one member costs: FLOPs, examples of a step, FLOPs to score, weights."""
 
   flops_per_step: float
   tokens_per_step: int
   flops_per_evaluation: dict[str, float]
+  weights: int
 
 
 class Quadratic:
@@ -42,4 +43,4 @@ class Quadratic:
 
   def cost(self, structure) -> Cost:
     """Multiplications, counted by hand."""
-    return Cost(6.0, 1, {'search': 2.0, 'confirm': 2.0})
+    return Cost(6.0, 1, {'search': 2.0, 'confirm': 2.0}, weights=2)

@@ -56,6 +56,25 @@ def draw(
   return jax.vmap(row)(jnp.arange(batch))
 
 
+def cut(whole: Windows, context: int) -> Windows:
+  """Cuts windows into shorter ones, which score the same targets.
+
+  Args:
+    whole: of any length that the context divides; its arrays may be traced.
+    context: inputs in a window that comes out.
+
+  Returns:
+    The windows, those of a row one after the other.
+  """
+  length = whole.tokens.shape[1] - 1
+  starts = np.arange(0, length, context)
+  tokens = whole.tokens[:, starts[:, None] + np.arange(context + 1)[None]]
+  first = jnp.clip(whole.first[:, None] - starts[None], 0, context)
+  return Windows(
+    tokens.reshape(-1, context + 1), first.reshape(-1), whole.bytes_per_token
+  )
+
+
 def spread(
   tokens: np.ndarray, context: int, targets: int, bytes_per_token: float
 ) -> Windows:
