@@ -1,15 +1,15 @@
 """Checkpoints: Orbax directories with digests of our own beside them.
 
 Orbax restores some flipped bits silently, so every checkpoint has a JSON file
-beside it, written last, that holds a digest of every array. A checkpoint
-without it is not there.
+beside it, written last, that holds a digest of all its files. A checkpoint
+without it is not there, and one whose files differ never reaches Orbax.
 """
 
 import collections
 import concurrent.futures
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,14 +20,14 @@ from etils import epath
 PyTree = Any
 
 
-def digest(tree: PyTree) -> str:
-  """A digest of the names, shapes, dtypes and bytes of all arrays."""
+def digest(directory: epath.Path) -> str:
+  """A digest of the names and contents of all files below a directory."""
   hasher = hashlib.sha256()
-  for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-    array = np.ascontiguousarray(leaf)
-    head = f'{jax.tree_util.keystr(path)} {array.dtype.str} {leaf.shape}'
-    hasher.update(head.encode())
-    hasher.update(array.reshape(-1).view(np.uint8).data)
+  for path in sorted(_files(directory)):
+    content = path.read_bytes()
+    name = path.relative_to(directory).as_posix()
+    hasher.update(f'{name} {len(content)} '.encode())
+    hasher.update(content)
   return hasher.hexdigest()
 
 
@@ -113,20 +113,15 @@ class Checkpoints:
       self._recent.move_to_end(name)
       return self._recent[name]
     self.wait()
-    seal = self._seal(name)
-    try:
-      with ocp.StandardCheckpointer() as checkpointer:
-        tree = checkpointer.restore(self.directory / name, abstract)
-    except Exception as error:  # Orbax raises a dozen kinds for damaged files.
+    directory, seal = self.directory / name, self._seal(name)
+    if not directory.exists() or digest(directory) != seal['digest']:
       raise ValueError(
-        f'checkpoint {name} cannot be read ({type(error).__name__}); expected'
-        ' intact files'
-      ) from error
-    self.restores += 1
-    if digest(tree) != seal['digest']:
-      raise ValueError(
-        f'checkpoint {name} is damaged; expected digest {seal["digest"]}'
+        f'checkpoint {name} is damaged; expected files with digest'
+        f' {seal["digest"]}'
       )
+    with ocp.StandardCheckpointer() as checkpointer:
+      tree = checkpointer.restore(directory, abstract)
+    self.restores += 1
     return tree
 
   def remove(self, name: str) -> None:
@@ -150,7 +145,7 @@ class Checkpoints:
     (self.directory / f'{name}.json').unlink(missing_ok=True)
     with ocp.StandardCheckpointer() as checkpointer:
       checkpointer.save(self.directory / name, host, force=True)
-    seal = {'digest': digest(host), 'note': note()}
+    seal = {'digest': digest(self.directory / name), 'note': note()}
     (self.directory / f'{name}.json').write_text(json.dumps(seal))
 
   def _remember(self, name: str, tree: PyTree) -> None:
@@ -159,6 +154,14 @@ class Checkpoints:
     size = sum(_bytes(tree) for tree in self._recent.values())
     while size > self._recent_bytes and self._recent:
       size -= _bytes(self._recent.popitem(last=False)[1])
+
+
+def _files(directory: epath.Path) -> Iterator[epath.Path]:
+  for path in directory.iterdir():
+    if path.is_dir():
+      yield from _files(path)
+    else:
+      yield path
 
 
 def _bytes(tree: PyTree) -> int:
