@@ -1,9 +1,9 @@
-"""Muon's step: a momentum made nearly orthogonal by Newton and Schulz.
+"""Muon's step: matrices made nearly orthogonal by Newton and Schulz.
 
-Source: https://kellerjordan.github.io/posts/muon, with the constants and
-corrections of `optax.contrib.muon` 0.2.8 and its `consistent_rms`
-(arXiv:2502.16982), so that one learning rate suits matrices of all shapes, and
-AdamW too. Rewritten to iterate on all matrices of a shape at once.
+Source: https://kellerjordan.github.io/posts/muon, as in `optax.contrib.muon`
+0.2.8 with its `consistent_rms` (arXiv:2502.16982), so that one learning rate
+suits matrices of all shapes, and AdamW too. Rewritten to iterate on all
+matrices of a shape at once.
 """
 
 import collections
@@ -17,22 +17,6 @@ ITERATIONS = 5
 RMS = 0.2  # of a step, in learning rates: about what AdamW's has
 
 Path = tuple[str, ...]
-
-
-def look_ahead(
-  mean: jax.Array, gradient: jax.Array, beta: jax.Array, count: jax.Array
-) -> jax.Array:
-  """Nesterov's momentum, corrected for a mean that began at zero.
-
-  Args:
-    mean: of the gradients, this one included.
-    gradient: of this step, shaped as the mean.
-    beta: with which the gradient entered the mean.
-    count: of gradients in the mean, float32 from 1.
-  """
-  of_mean = beta / (1 - beta ** (count + 1))
-  of_gradient = (1 - beta) / (1 - beta**count)
-  return of_mean * mean + of_gradient * gradient
 
 
 def orthogonalise(

@@ -1,24 +1,22 @@
 """Optimisers, by group of weights, with every hyperparameter traced.
 
-Sources: AdamW arXiv:1711.05101, Lion arXiv:2302.06675, schedule-free AdamW
-arXiv:2405.15682, Muon see `muon`. Written out rather than chained from Optax,
-for speed and for moments that are plain dicts of trees shaped as the weights,
-which inheritance between structures can map. Tests hold each to Optax's.
+Written out rather than chained from Optax, for speed and for moments that are
+plain dicts of trees shaped as the weights, which inheritance between structures
+can map. Tests hold each to Optax's.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from models import muon, schedule
+from models import muon, rules, schedule
 
 PyTree = Any
 Moments = dict[str, PyTree]
 Path = tuple[str, ...]
-Flat = dict[Path, jax.Array]  # a nested dict of arrays, made flat
 
 GROUPS = {  # by the name of a tensor; what is not here is a matrix
   'embedding': 'embedding',
@@ -26,38 +24,6 @@ GROUPS = {  # by the name of a tensor; what is not here is a matrix
   'head': 'head',
   'value_embedding': 'value',
 }
-
-
-class Setting(NamedTuple):
-  """What holds for a group of weights at one step, float32 scalars.
-
-  Attributes:
-    rate: learning rate.
-    decay: of the weights, per step and unit of learning rate.
-    beta1: of first moments; Muon's momentum where that is one.
-    beta2: of second moments; of Lion's only one.
-  """
-
-  rate: jax.Array
-  decay: jax.Array
-  beta1: jax.Array
-  beta2: jax.Array
-
-
-class Now(NamedTuple):
-  """What holds at one step.
-
-  Attributes:
-    settings: by path.
-    rate: learning rate before the factors of groups.
-    epsilon: of Adam and Muon.
-    count: of gradients in the moments, with this one; float32 from 1.
-  """
-
-  settings: dict[Path, Setting]
-  rate: jax.Array
-  epsilon: jax.Array
-  count: jax.Array
 
 
 def group(path: Path, ndim: int) -> str:
@@ -102,7 +68,8 @@ def init_moments(kind: str, weights: PyTree) -> Moments:
       sums = {name: jnp.zeros(()) for name in ('weight_sum', 'max_rate')}
       z = jax.tree.map(jnp.copy, weights)
       return {'variance': zeros(), 'z': z, **sums}
-  raise ValueError(f'optimiser {kind!r}; expected one of {", ".join(RULES)}')
+  one_of = ', '.join(rules.BY_NAME)
+  raise ValueError(f'optimiser {kind!r}; expected one of {one_of}')
 
 
 def evaluation_weights(
@@ -115,7 +82,7 @@ def evaluation_weights(
   if kind != 'schedule_free':
     return weights
   return jax.tree.map(
-    lambda y, z: _average(y, z, hyperparameters['beta1']),
+    lambda y, z: rules.average(y, z, hyperparameters['beta1']),
     weights,
     moments['z'],
   )
@@ -174,155 +141,47 @@ def update(
   flat = traverse_util.flatten_dict(weights)
   gradient = clip(gradient, hyperparameters['gradient_clip'])
   settings = _settings(kind, hyperparameters, fraction)
-  now = Now(
+  now = rules.Now(
     settings={p: settings[group(p, w.ndim)] for p, w in flat.items()},
-    rate=schedule.learning_rate(hyperparameters, fraction),
+    rate=settings['matrix'].rate,
     epsilon=hyperparameters['epsilon'],
     count=step.astype(jnp.float32) + 1,
   )
-  moments = {
-    name: traverse_util.flatten_dict(m) if isinstance(m, dict) else m
-    for name, m in moments.items()
-  }
-  flat, moments = RULES[kind](
-    now, flat, moments, traverse_util.flatten_dict(gradient)
+  flat, moments = rules.BY_NAME[kind](
+    now,
+    flat,
+    _each_tree(traverse_util.flatten_dict, moments),
+    traverse_util.flatten_dict(gradient),
   )
-  return traverse_util.unflatten_dict(flat), {
-    name: traverse_util.unflatten_dict(m) if isinstance(m, dict) else m
-    for name, m in moments.items()
+  moments = _each_tree(traverse_util.unflatten_dict, moments)
+  return traverse_util.unflatten_dict(flat), moments
+
+
+def _each_tree(f: Callable[[PyTree], PyTree], moments: Moments) -> Moments:
+  """Of moments that are trees; schedule-free has two that are scalars."""
+  return {
+    name: f(moment) if isinstance(moment, dict) else moment
+    for name, moment in moments.items()
   }
 
 
 def _settings(
   kind: str, h: Mapping[str, jax.Array], fraction: jax.Array
-) -> dict[str, Setting]:
-  """Of each group."""
+) -> dict[str, rules.Setting]:
+  """What holds for each group."""
   rate = schedule.learning_rate(h, fraction)
   left = schedule.weight_decay_factor(h, fraction)
-
-  def make(factor, decay, beta2='beta2') -> Setting:
-    decay = left * h[decay] if decay else jnp.float32(0)
-    return Setting(rate * factor, decay, h['beta1'], h[beta2])
-
-  matrix = make(1, 'weight_decay')
+  embedding_rate = rate * h['embedding_rate']
+  beta1, beta2, rare = h['beta1'], h['beta2'], h['embedding_beta2']
+  make = rules.Setting
+  settings = {
+    'matrix': make(rate, left * h['weight_decay'], beta1, beta2),
+    'embedding': make(embedding_rate, left * h['embedding_decay'], beta1, rare),
+    'value': make(embedding_rate, left * h['value_decay'], beta1, rare),
+    'head': make(rate * h['head_rate'], left * h['head_decay'], beta1, beta2),
+    'scalar': make(rate * h['scalar_rate'], jnp.float32(0), beta1, beta2),
+  }
   if kind == 'muon':
-    matrix = matrix._replace(beta1=schedule.momentum(h, fraction))
-  embedding_rate = h['embedding_rate']
-  return {
-    'matrix': matrix,
-    'embedding': make(embedding_rate, 'embedding_decay', 'embedding_beta2'),
-    'value': make(embedding_rate, 'value_decay', 'embedding_beta2'),
-    'head': make(h['head_rate'], 'head_decay'),
-    'scalar': make(h['scalar_rate'], None),
-  }
-
-
-def _adamw(
-  now: Now, weights: Flat, moments: Moments, gradient: Flat
-) -> tuple[Flat, Moments]:
-  mean = _means(now, moments['mean'], gradient)
-  variance = _variances(now, moments['variance'], gradient)
-  unbiased = {
-    p: m * (1 / (1 - now.settings[p].beta1 ** now.count))
-    for p, m in mean.items()
-  }
-  change = _over_deviation(now, unbiased, variance)
-  weights = _move(now, weights, weights, change)
-  return weights, {'mean': mean, 'variance': variance}
-
-
-def _lion(
-  now: Now, weights: Flat, moments: Moments, gradient: Flat
-) -> tuple[Flat, Moments]:
-  change = _means(now, moments['mean'], gradient)
-  change = {p: jnp.sign(c) for p, c in change.items()}
-  mean = {
-    p: _mix(now.settings[p].beta2, m, gradient[p])
-    for p, m in moments['mean'].items()
-  }
-  return _move(now, weights, weights, change), {'mean': mean}
-
-
-def _muon(
-  now: Now, weights: Flat, moments: Moments, gradient: Flat
-) -> tuple[Flat, Moments]:
-  """Muon for matrices; for the rest, as in Optax, AdamW with Nesterov."""
-  mean = _means(now, moments['mean'], gradient)
-  variance = _variances(now, moments['variance'], gradient)
-  ahead = {
-    p: muon.look_ahead(m, gradient[p], now.settings[p].beta1, now.count)
-    for p, m in mean.items()
-  }
-  matrices = {p: m for p, m in ahead.items() if p not in variance}
-  change = muon.orthogonalise(matrices, now.epsilon)
-  change |= _over_deviation(now, ahead, variance)
-  weights = _move(now, weights, weights, change)
-  return weights, {'mean': mean, 'variance': variance}
-
-
-def _schedule_free(
-  now: Now, weights: Flat, moments: Moments, gradient: Flat
-) -> tuple[Flat, Moments]:
-  """Averages with weights of the largest rate so far, squared, as Optax."""
-  variance = _variances(now, moments['variance'], gradient)
-  change = _over_deviation(now, gradient, variance)
-  z = _move(now, moments['z'], weights, change)
-  max_rate = jnp.maximum(moments['max_rate'], now.rate)
-  weight_sum = moments['weight_sum'] + max_rate**2
-  # Nothing has moved as long as the rate is 0.
-  share = jnp.where(weight_sum > 0, max_rate**2 / weight_sum, 0.0)
-  moved = {}
-  for p, y in weights.items():
-    beta1 = now.settings[p].beta1
-    x = _mix(1 - share, _average(y, moments['z'][p], beta1), z[p])
-    moved[p] = _mix(beta1, x, z[p])
-  sums = {'weight_sum': weight_sum, 'max_rate': max_rate}
-  return moved, {'variance': variance, 'z': z, **sums}
-
-
-RULES = {
-  'adamw': _adamw,
-  'lion': _lion,
-  'muon': _muon,
-  'schedule_free': _schedule_free,
-}
-
-
-def _mix(beta: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
-  return beta * old + (1 - beta) * new
-
-
-def _means(now: Now, mean: Flat, gradient: Flat) -> Flat:
-  return {
-    p: _mix(now.settings[p].beta1, m, gradient[p]) for p, m in mean.items()
-  }
-
-
-def _variances(now: Now, variance: Flat, gradient: Flat) -> Flat:
-  return {
-    p: _mix(now.settings[p].beta2, v, gradient[p] * gradient[p])
-    for p, v in variance.items()
-  }
-
-
-def _over_deviation(now: Now, change: Flat, variance: Flat) -> Flat:
-  """Adam's quotient, for what has a variance."""
-  result = {}
-  for p, v in variance.items():
-    unbiased = v * (1 / (1 - now.settings[p].beta2 ** now.count))
-    result[p] = change[p] / (jnp.sqrt(unbiased) + now.epsilon)
-  return result
-
-
-def _move(now: Now, start: Flat, weights: Flat, change: Flat) -> Flat:
-  """From a start, against a change and what the weights decay by."""
-  return {
-    p: start[p]
-    - now.settings[p].rate * (c + now.settings[p].decay * weights[p])
-    for p, c in change.items()
-  }
-
-
-def _average(y: jax.Array, z: jax.Array, beta1: jax.Array) -> jax.Array:
-  """Schedule-free's x, of y = (1 - beta1) z + beta1 x."""
-  return (y - (1 - beta1) * z) * (1 / beta1)
+    momentum = schedule.momentum(h, fraction)
+    settings['matrix'] = settings['matrix']._replace(beta1=momentum)
+  return settings
