@@ -18,7 +18,9 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=['evo', 'evo.*', 'models', 'models.*', 'launch', 'launch.*']
   ),
-  package_data={'launch': ['presets/*.flags', 'spaces/*.json']},
+  package_data={
+    'launch': ['presets/*.flags', 'spaces/*.json', 'space.schema.json']
+  },
   install_requires=[
     'absl-py>=2.1',
     'etils[epath]>=1.9',
@@ -39,6 +41,7 @@ setuptools.setup(
     'test': [
       'chex>=0.1.90',
       'hypothesis>=6.100',
+      'jsonschema>=4.20',
       'pytest>=8',
       'ruff>=0.14',
     ],
@@ -48,6 +51,7 @@ setuptools.setup(
       'evo-search = launch.search:run',
       'evo-status = launch.status:run',
       'evo-sample = launch.sample:run',
+      'evo-space = launch.space:run',
     ]
   },
   classifiers=[

@@ -4,8 +4,9 @@ A complaint reads "PATH is VALUE; expected WORDS", with the path of keys from
 the root of the document and the value as JSON.
 """
 
+import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -92,3 +93,10 @@ def plain(name: Any) -> str:
   """A name as it is where it is one, else quoted on one line."""
   ok = isinstance(name, str) and name.isidentifier()
   return name if ok else show(name)
+
+
+def near(name: Any, known: Iterable[str]) -> str:
+  """The known names that a name looks like, or all of them, in words."""
+  known = list(known)
+  found = difflib.get_close_matches(str(name), known)
+  return ' or '.join(found) or 'one of ' + ', '.join(known)

@@ -134,6 +134,16 @@ class Parameter:
     low, high = math.log(self.low), math.log(self.high)
     return self._clip(math.exp(low + u * (high - low)))
 
+  def distance(self, a: Value, b: Value) -> float:
+    """How far apart two values are, in [0, 1].
+
+    Numbers: on the parameter's scale, as a share of the range; text, true and
+    false: 1 unless they are the same.
+    """
+    if any(isinstance(choice, bool | str) for choice in self.choices):
+      return float(a != b)
+    return abs(self.unit(a) - self.unit(b))
+
   def mutated(
     self, value: Any, rng: np.random.Generator, step: float, resample: float
   ) -> Value:
@@ -205,6 +215,7 @@ class Parameter:
 
 def _check_labels(p: Parameter) -> None:
   named = isinstance(p.name, str) and p.name.isidentifier()
+  named = named and p.name.isascii()
   where = document.plain(p.name)
   document.require(
     named, f'{where}.name', p.name, 'letters, digits and underscores'

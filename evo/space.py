@@ -8,7 +8,6 @@ all randomness comes from the generator that they are given.
 
 import dataclasses
 import functools
-import graphlib
 import json
 import pathlib
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from evo import document, parameter
+from evo import condition, document, extension, parameter
 
 Configuration = dict[str, Any]
 Parameter = parameter.Parameter
@@ -54,13 +53,7 @@ class Space:
   @functools.cached_property
   def conditional_order(self) -> tuple[str, ...]:
     """Names, each after those that its condition names."""
-    graph = {p.name: tuple(p.when or ()) for p in self.parameters}
-    try:
-      return tuple(graphlib.TopologicalSorter(graph).static_order())
-    except graphlib.CycleError as error:
-      where, cycle = f'parameters.{error.args[1][0]}.when', error.args[1]
-      words = 'conditions without a cycle'
-      raise document.complaint(where, cycle, words) from error
+    return condition.order(self.by_name)
 
   @property
   def names(self) -> tuple[str, ...]:
@@ -100,7 +93,8 @@ class Space:
 
   def active(self, configuration: Configuration) -> tuple[str, ...]:
     """Names of the parameters that have an effect, in order."""
-    active = _settle(self, configuration)[1]
+    order = self.conditional_order
+    active = condition.settle(self.by_name, order, configuration)[1]
     return tuple(name for name in self.by_name if name in active)
 
   def canonical(self, configuration: Configuration) -> Configuration:
@@ -109,7 +103,8 @@ class Space:
     Numbers take the type of their parameter (1 becomes 1.0). The configuration
     must be complete; `validate` those that come from outside first.
     """
-    values = _settle(self, configuration)[0]
+    order = self.conditional_order
+    values = condition.settle(self.by_name, order, configuration)[0]
     return {name: values[name] for name in self.by_name}
 
   def validate(self, configuration: Configuration) -> None:
@@ -122,8 +117,8 @@ class Space:
     for name, value in configuration.items():
       if name not in self.by_name:
         what = f'{document.plain(name)} = {document.show(value)} is unknown'
-        known = ', '.join(self.by_name)
-        raise ValueError(f'{what} to space {self.name}; expected {known}')
+        near = document.near(name, self.by_name)
+        raise ValueError(f'{what} to space {self.name}; expected {near}')
     for name, p in self.by_name.items():
       if name not in configuration:
         raise ValueError(f'{name} is missing; expected {p.expected}')
@@ -229,6 +224,38 @@ class Space:
     """The traced part, in order."""
     return {name: float(configuration[name]) for name in self.names}
 
+  def nearest(
+    self, configuration: Configuration, structures: Sequence[tuple]
+  ) -> tuple:
+    """The structure that is nearest to a configuration's own.
+
+    Distances of structural parameters add up: numbers by how far apart they
+    lie on their scale, at most 1; text, true and false 1 unless they are the
+    same. The first of those equally near; its own where it is among them.
+
+    Raises:
+      ValueError: there are no structures.
+    """
+    document.require(structures, 'structures', structures, 'at least one')
+    if (own := self.structure(configuration)) in structures:
+      return own
+
+    def distance(structure: tuple) -> float:
+      parts = ((self.by_name[n], configuration[n], v) for n, v in structure)
+      return sum(p.distance(before, after) for p, before, after in parts)
+
+    return min(structures, key=distance)
+
+  def with_structure(
+    self, configuration: Configuration, structure: tuple
+  ) -> Configuration:
+    """The configuration with another structure, one of `structure`'s.
+
+    Traced parameters keep their values where they stay active. What becomes
+    active starts at its default, as `canonical` had it.
+    """
+    return self.canonical(configuration | dict(structure))
+
   def encode(self, configuration: Configuration) -> np.ndarray:
     """Coordinates [free parameter] in the unit cube, float64.
 
@@ -260,40 +287,33 @@ class Space:
     return json.loads(json.dumps(value))  # Lists for tuples.
 
   @classmethod
-  def from_json(cls, value: dict[str, Any]) -> 'Space':
-    """Reads {name, parameters: {NAME: {kind, tier, default, ...}}, free}.
+  def from_json(
+    cls, value: dict[str, Any], base: 'Space | None' = None
+  ) -> 'Space':
+    """Reads {name, parameters: {NAME: {kind, tier, default, ...}}, free, fixed}.
+
+    Args:
+      value: the document; `evo.extension` says what its keys do.
+      base: the space that it extends, which it then has to say.
 
     Raises:
       ValueError: names the path of what is wrong, such as
         `parameters.learning_rate.low`.
     """
-    document.require(isinstance(value, dict), 'space', value, 'an object')
-    document.check_keys('', value, ('name', 'parameters'), ('free',))
-    entries, free = value['parameters'], value.get('free')
-    ok = isinstance(entries, dict)
-    document.require(ok, 'parameters', entries, 'an object')
-    try:
-      parameters = [Parameter.from_json(*entry) for entry in entries.items()]
-    except ValueError as error:
-      raise ValueError(f'parameters.{error}') from error
-    if free is not None:
-      ok = isinstance(free, list) and all(isinstance(n, str) for n in free)
-      document.require(ok, 'free', free, 'a list of names')
-    return cls(value['name'], parameters, free)
+    given = (base.by_name, base.free) if base else (None, frozenset())
+    parameters, free = extension.merge(value, *given)
+    return cls(value['name'], tuple(parameters.values()), free)
 
 
-def load(path: str | pathlib.Path) -> Space:
-  """Reads a space from a JSON file.
+def load(
+  path: str | pathlib.Path, find: extension.Find = extension.find_nothing
+) -> Space:
+  """Reads a space from a JSON file, and the files of those that it extends.
 
-  Raises:
-    ValueError: one line naming the file, the path in it and what is wrong.
-    OSError: the file cannot be read.
+  `find` gives the file of a ready space by its name or raises ValueError;
+  `extension.read` tells the rest.
   """
-  content = pathlib.Path(path).read_bytes()
-  try:
-    return Space.from_json(document.parse(content, 'a space'))
-  except ValueError as error:
-    raise ValueError(f'{path}: {error}') from error
+  return extension.read(path, find, Space.from_json)
 
 
 def _check_space(space: Space) -> None:
@@ -302,21 +322,6 @@ def _check_space(space: Space) -> None:
   names = [p.name for p in space.parameters]
   ok = 1 <= len(names) == len(set(names))
   document.require(ok, 'parameters', names, 'at least one, with distinct names')
-  for name in space.free:
-    document.require(name in names, 'free', name, 'one of ' + ', '.join(names))
-  for p in space.parameters:
-    p.check_condition(f'parameters.{p.name}.when', space.by_name)
-  _ = space.conditional_order  # Raises where there is a cycle.
-
-
-def _settle(space: Space, configuration: Configuration) -> tuple[dict, set]:
-  """Canonical values, in no particular order, and the active parameters."""
-  values, active = {}, set()
-  for name in space.conditional_order:
-    p = space.by_name[name]
-    values[name] = p.default
-    conditions = (p.when or {}).items()
-    if all(o in active and values[o] in wanted for o, wanted in conditions):
-      active.add(name)
-      values[name] = p.typed(configuration[name])
-  return values, active
+  for name in sorted(space.free):
+    document.require(name in names, 'free', name, document.near(name, names))
+  _ = space.conditional_order  # Raises where conditions make no sense.

@@ -56,14 +56,27 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
 
 def find_space(name: str) -> pathlib.Path:
-  """The file of a space: a path, or the name of one that ships."""
-  shipped = SPACES / f'{name}.json'
-  if shipped.is_file():
-    return shipped
-  if not pathlib.Path(name).is_file():
-    known = ', '.join(sorted(path.stem for path in SPACES.glob('*.json')))
-    raise ValueError(f'--space={name}; expected {known} or a JSON file')
-  return pathlib.Path(name)
+  """The file of a space: a path, or the name of a ready one.
+
+  Raises:
+    ValueError: it is neither.
+  """
+  path = pathlib.Path(name)
+  ready = (SPACES / f'{name}.json').is_file()
+  return path if path.is_file() and not ready else ready_space(name)
+
+
+def ready_space(name: str) -> pathlib.Path:
+  """The file of a space that ships.
+
+  Raises:
+    ValueError: there is none of this name.
+  """
+  ready = {path.stem: path for path in SPACES.glob('*.json')}
+  if name not in ready:
+    known = ', '.join(sorted(ready))
+    raise ValueError(f'space {name!r}; expected {known} or a JSON file')
+  return ready[name]
 
 
 def _find_preset(argument: str) -> str:

@@ -39,3 +39,11 @@ def test_unknown_and_missing_keys_are_named_by_their_path():
     with pytest.raises(ValueError) as error:
       document.check_keys(path, value, ['a'], ['b'])
     assert str(error.value) == message
+
+
+def test_a_misspelt_name_is_answered_with_what_it_looks_like():
+  known = {'beta1': 0, 'beta2': 0, 'width': 0}
+  assert document.near('beta3', known) == 'beta2 or beta1'
+  assert document.near('widht', known) == 'width'
+  assert document.near('depth9', known) == 'one of beta1, beta2, width'
+  assert document.near(3, known) == 'one of beta1, beta2, width'

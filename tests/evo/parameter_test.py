@@ -1,5 +1,6 @@
 """Parameters: where values lie, how they move, and what bad ones are told."""
 
+import dataclasses
 import functools
 import math
 
@@ -71,6 +72,18 @@ def test_integer_steps_are_the_rounded_gaussian_and_never_0_in_mutation():
     assert stats.chisquare(counts, shares * 3000).pvalue > ALPHA
 
 
+def test_distances_are_shares_of_the_range_or_1_between_labels():
+  assert RATE.distance(1e-4, 1e-3) == pytest.approx(0.5)
+  assert DECAY.distance(0.5, 0.0) == 1
+  assert LAYERS.distance(2, 4) == pytest.approx(2 / 8)
+  assert BATCH.distance(2, 16) == pytest.approx(3 / 4)
+  assert SHAPE.distance('x', 'y') == 1
+  for p in KINDS:
+    assert p.distance(p.default, p.default) == 0
+  many = dataclasses.replace(SHAPE, choices=('x', 'y', 'z', True, 2))
+  assert many.distance('x', 2) == many.distance(True, 'z') == 1
+
+
 FLOAT = {
   'kind': 'float',
   'tier': 'objective',
@@ -137,3 +150,11 @@ def test_a_bad_attribute_is_named_by_its_path_on_one_line(value, message):
   assert str(error.value).startswith(message)
   assert '; expected ' in str(error.value)
   assert '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('name', ['', 'a b', '1a', 'b\n', 'β1', 3])
+def test_a_name_is_an_identifier_that_all_files_can_hold(name):
+  with pytest.raises(
+    ValueError, match='expected letters, digits and underscor'
+  ):
+    Parameter(name, 'float', 'objective', 0, 0, 1)

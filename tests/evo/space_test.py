@@ -18,7 +18,6 @@ from evo import space as space_lib
 
 Parameter = space_lib.Parameter
 Space = space_lib.Space
-NANOGPT = pathlib.Path(__file__).parents[2] / 'launch/spaces/nanogpt.json'
 ALPHA = 1e-4  # Seeds are fixed: a test that passes once passes always.
 
 KINDS = (
@@ -180,6 +179,90 @@ def test_decode_undoes_encode(space, seed):
     if p.kind in ('int', 'choice'):
       assert again[p.name] == configuration[p.name]
   np.testing.assert_allclose(space.encode(again), vector, atol=1e-7)
+
+
+@settings
+@given(spaces(), st.integers(1, 6), seeds)
+def test_the_nearest_structure_is_its_own_or_one_at_the_least_distance(
+  space, count, seed
+):
+  generator = rng(seed)
+  configuration, *others = (space.sample(generator) for _ in range(count + 1))
+  structures = [space.structure(other) for other in others]
+  own = space.structure(configuration)
+  nearest = space.nearest(configuration, structures)
+  assert nearest in structures
+  assert own not in structures or nearest == own
+  assert space.nearest(configuration, [*structures, own]) == own
+
+  def distance(structure):
+    total = 0
+    for name, value in structure:
+      p, here = space.by_name[name], configuration[name]
+      if p.kind == 'choice' and {bool, str} & set(map(type, p.choices)):
+        total += here != value
+      else:
+        total += abs(p.unit(here) - p.unit(value))
+    return total
+
+  least = min(map(distance, structures))
+  assert own in structures or distance(nearest) == pytest.approx(least)
+
+
+@settings
+@given(spaces(), seeds)
+def test_a_configuration_takes_any_structure_and_keeps_the_rest(space, seed):
+  generator = rng(seed)
+  a, b = space.sample(generator), space.sample(generator)
+  before = copy.deepcopy(a)
+  child = space.with_structure(a, space.structure(b))
+  assert a == before
+  space.validate(child)
+  assert space.canonical(child) == child
+  assert space.structure(child) == space.structure(b)
+  both = set(space.active(a)) & set(space.active(child)) & set(space.names)
+  assert {n: child[n] for n in both} == {n: a[n] for n in both}
+  woken = set(space.active(child)) - set(space.active(a))
+  for name in woken & set(space.names):
+    assert child[name] == space.by_name[name].default
+  assert space.with_structure(a, space.structure(a)) == a
+
+
+def test_numbers_are_as_far_apart_as_on_their_scale_and_labels_by_1():
+  space = mixed()
+  near = space.baseline | {'layers': 6, 'shape': 'x'}
+  far = space.baseline | {'layers': 4, 'shape': 'y'}
+  structures = [space.structure(c) for c in (far, near)]
+  assert space.nearest(space.baseline, structures) == structures[1]
+  # Of two as near the first one counts.
+  for values in ((3, 5), (5, 3)):
+    pair = [space.structure(near | {'layers': v}) for v in values]
+    assert space.nearest(space.baseline, pair) == pair[0]
+  with pytest.raises(
+    ValueError, match=r'structures is \[\]; expected at least'
+  ):
+    space.nearest(space.baseline, [])
+
+
+@settings
+@given(spaces(), st.randoms(use_true_random=False), seeds)
+def test_an_extension_without_changes_is_its_base_but_for_what_it_fixes(
+  space, random, seed
+):
+  plain = Space.from_json({'name': 'x', 'extends': 'base'}, space)
+  assert plain == Space('x', space.parameters, space.free)
+  values = space.sample(rng(seed))
+  names = random.sample(list(values), random.randint(0, len(values)))
+  fixed = {name: values[name] for name in names}
+  value = {'name': 'x', 'extends': 'base', 'fixed': fixed}
+  made = Space.from_json(json.loads(json.dumps(value)), space)
+  assert made.free == space.free - set(names)
+  for name in values:
+    default = fixed.get(name, space.by_name[name].default)
+    assert made.by_name[name].default == default
+  child = made.mutate(made.sample(rng(seed)), rng(seed))
+  assert {name: child[name] for name in names} == fixed
+  assert Space.from_json(made.to_json()) == made
 
 
 def test_choices_and_integers_lie_in_the_middle_of_equal_parts():
@@ -399,8 +482,15 @@ RATE = 'expected a number in [0.0001, 0.01]'
     ({'batch': 5}, 'batch is 5; expected one of 2, 4, 8, 16'),
     ({'batch': 4.0}, 'batch is 4.0; expected one of 2, 4, 8, 16'),
     ({'shape': []}, 'shape is []; expected one of "x", "y"'),
-    ({'lr': 1}, 'lr = 1 is unknown to space mixed; expected rate, decay'),
-    ({'l\nr': 1}, r'"l\nr" = 1 is unknown to space mixed; expected rate'),
+    (
+      {'lr': 1},
+      'lr = 1 is unknown to space mixed; expected one of rate, decay',
+    ),
+    (
+      {'l\nr': 1},
+      r'"l\nr" = 1 is unknown to space mixed; expected one of rate',
+    ),
+    ({'layer': 1}, 'layer = 1 is unknown to space mixed; expected layers'),
   ],
 )
 def test_a_bad_value_is_named_with_its_range_on_one_line(change, message):
@@ -449,6 +539,7 @@ def described(**entries):
     ('{', 'not JSON (Expecting property name'),
     ('[]', 'space is []; expected an object'),
     ('{"name": "x"}', 'parameters is missing; expected name, parameters'),
+    ('{"extends": "x"}', 'extends: name is "x"; expected the path of a JSON'),
     ('{"name": "x", "parameters": 1}', 'parameters is 1; expected an object'),
     ('{"name": 1, "parameters": {}}', 'name is 1; expected one line of text'),
     ('{"name": "x", "parameters": {}}', 'parameters is []; expected at least'),
@@ -493,31 +584,6 @@ def test_a_bad_file_is_named_with_the_path_inside_it(tmp_path, text, message):
   assert str(error.value).startswith(f'{path}: {message}')
   assert '; expected ' in str(error.value)
   assert '\n' not in str(error.value)
-
-
-def test_the_nanogpt_space_starts_from_nanogpts_cpu_recipe():
-  space = space_lib.load(NANOGPT)
-  assert len(space.parameters) == 27
-  recipe = {
-    'learning_rate': 1e-3,
-    'beta1': 0.9,
-    'beta2': 0.99,
-    'weight_decay': 0.1,
-    'warmup': 100 / 2000,
-    'final_fraction': 1e-4 / 1e-3,
-    'gradient_clip': 1.0,
-    'batch': 12,
-    'dropout': 0.0,
-    'depth': 4,
-    'width': 128,
-    'heads': 4,
-    'context': 64,
-  }
-  assert {name: space.baseline[name] for name in recipe} == recipe
-  assert len(space.names) == 13
-  free = space.restrict(['configuration']).free
-  assert len(free) == 13 and free - set(space.names) == {'batch', 'dropout'}
-  assert all(p.structural for p in space.parameters if p.tier == 'architecture')
 
 
 def test_importing_the_space_imports_no_jax():

@@ -1,0 +1,151 @@
+"""The ready spaces: all of the model, feasible, and begun as they say."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from evo import parameter
+from evo import space as space_lib
+from launch import cli
+from models import hyperparameters, structure
+
+READY = ('nanogpt', 'nanochat')
+ROOT = pathlib.Path(cli.__file__).parents[1]
+STRUCTURAL = {f.name for f in dataclasses.fields(structure.Structure)}
+STRUCTURAL -= {'vocabulary'}
+TRACED = set(hyperparameters.DEFAULTS)
+
+CONDITIONS = (
+  ('head_rate head_decay head_init', {'tied': (False,)}),
+  ('momentum momentum_warmup', {'optimiser': ('muon',)}),
+  ('epsilon', {'optimiser': ('adamw', 'muon', 'schedule_free')}),
+  ('dropout_rate', {'dropout': (True,)}),
+  ('ema_decay', {'ema': (True,)}),
+  ('rope_base rope_fraction', {'position': ('rope',)}),
+  ('window_short window_period', {'windows': (True,)}),
+  ('softcap', {'capped': (True,)}),
+  ('value_gate value_decay', {'value_embeddings': ('alternate', 'all')}),
+  ('residual_init x0_init', {'scalars': (True,)}),
+  ('kv_sharing', {'heads': (4, 8)}),
+)
+
+
+@functools.cache
+def ready(name):
+  return space_lib.load(cli.ready_space(name))
+
+
+@pytest.mark.parametrize('name', READY)
+def test_ready_spaces_have_every_parameter_of_the_model_on_its_side(name):
+  space = ready(name)
+  assert space.name == name
+  assert set(space.names) == TRACED
+  assert set(space.by_name) - TRACED == STRUCTURAL
+  for p in space.parameters:
+    assert 0 < len(p.note) < 70, p.name
+  tiers = [space.restrict([tier]).free for tier in parameter.TIERS]
+  assert [len(tier) for tier in tiers] == [31, 29, 9]
+  assert space.free == set(space.by_name)
+
+
+@pytest.mark.parametrize('name', READY)
+def test_ready_spaces_know_every_label_of_the_model(name):
+  labels = {
+    'activation': structure.ACTIVATIONS,
+    'norm': structure.NORMS,
+    'placement': structure.PLACEMENTS,
+    'position': structure.POSITIONS,
+    'value_embeddings': structure.VALUE_EMBEDDINGS,
+    'optimiser': structure.OPTIMISERS,
+  } | dict.fromkeys(structure.FLAGS, (True, False))
+  for p in ready(name).parameters:
+    if p.name in labels:
+      assert sorted(p.choices) == sorted(labels[p.name]), p.name
+    else:
+      assert type(p.default) in (int, float), p.name
+
+
+@pytest.mark.parametrize('name', READY)
+def test_what_has_no_effect_is_inactive(name):
+  space = ready(name)
+  conditions = {p.name: p.when for p in space.parameters if p.when}
+  wanted = {n: when for names, when in CONDITIONS for n in names.split()}
+  assert conditions == wanted
+
+
+@pytest.mark.parametrize('name', READY)
+@hypothesis.given(seed=st.integers(0, 2**31))
+@hypothesis.settings(max_examples=30, deadline=None, derandomize=True)
+def test_every_configuration_of_a_ready_space_makes_a_network(name, seed):
+  space, rng = ready(name), np.random.default_rng(seed)
+  configurations = [space.baseline, *(space.sample(rng) for _ in range(4))]
+  for configuration in configurations[:]:
+    for _ in range(5):
+      configuration = space.mutate(configuration, rng, expected=4)
+      configurations.append(configuration)
+  configurations.append(space.cross(*configurations[-2:], rng))
+  contexts = space.by_name['context'].choices
+  for configuration in configurations:
+    pairs = dict(space.structure(configuration))
+    made = structure.Structure(vocabulary=65, **pairs)
+    assert max(contexts) % made.context == 0
+    assert set(space.hyperparameters(configuration)) == TRACED
+
+
+def test_nanogpt_begins_with_nanogpts_recipe_for_a_cpu():
+  space = ready('nanogpt')
+  traced = space.hyperparameters(space.baseline)
+  # nanoGPT decays from the end of the warm-up, as a start at 0 does too.
+  assert traced['decay_start'] <= traced['warmup'] == 100 / 2000
+  assert traced | {'decay_start': 0} == hyperparameters.DEFAULTS
+  made = dict(space.structure(space.baseline))
+  shapes = {'depth': 4, 'width': 128, 'heads': 4, 'head_dim': 32}
+  shapes |= {'context': 64, 'batch': 12, 'kv_sharing': 1, 'mlp_ratio': 4}
+  labels = {'activation': 'gelu', 'norm': 'layer', 'placement': 'pre'}
+  labels |= {'position': 'learned', 'value_embeddings': 'none'}
+  labels |= {'optimiser': 'adamw'}
+  flags = dict.fromkeys(structure.FLAGS, False) | {'tied': True}
+  assert made == shapes | labels | flags
+
+
+def test_nanochat_begins_with_a_small_nanochat():
+  space = ready('nanochat')
+  made = dict(space.structure(space.baseline))
+  assert made['optimiser'] == 'muon' and made['value_embeddings'] == 'alternate'
+  for name in ('qk_norm', 'windows', 'capped', 'scalars'):
+    assert made[name] is True
+  for name in ('tied', 'parallel', 'bias', 'dropout', 'ema'):
+    assert made[name] is False
+  modern = structure.Structure(vocabulary=1)
+  for name in ('activation', 'norm', 'placement', 'position', 'kv_sharing'):
+    assert made[name] == getattr(modern, name)
+  assert made['heads'] * made['head_dim'] == made['width'] == 128
+  # Whatever the schedule, no block but the last sees more than a quarter.
+  assert space.baseline['window_short'] * 4 == made['context']
+  assert space.baseline['window_period'] == made['depth'] == 4
+  assert space.baseline['out_init'] == 0
+
+
+def test_the_models_readme_sorts_all_parameters_as_the_code_does():
+  text = (ROOT / 'models/README.md').read_text()
+  section = text.split('## Parameters\n')[1].split('\n## ')[0]
+  found = {'structural': [], 'traced': []}
+  side = None
+  for line in section.splitlines():
+    cells = [cell.strip() for cell in line.strip('|').split('|')]
+    if len(cells) == 2 and cells[0].split(':')[0] in found:
+      side = cells[0].split(':')[0]
+    elif len(cells) == 2 and side:
+      found[side] += ' '.join(re.findall(r'`(.+?)`', cells[0])).split()
+    else:
+      side = None
+  for names in found.values():
+    assert len(names) == len(set(names))
+  assert set(found['structural']) == STRUCTURAL
+  assert set(found['traced']) == TRACED
