@@ -63,9 +63,10 @@ class Allowance:
       confirmation_evaluations: of each of its runs.
     """
     self._bounds, self._engine = bounds, engine
-    self._member = self._cost(0, evaluations)
+    self._member = self._most(evaluations)
     self._evaluations = evaluations
-    self._confirmation = confirmation * self._cost(0, confirmation_evaluations)
+    self._confirmation = confirmation * self._most(confirmation_evaluations)
+    self._expected = confirmation * self._typical(confirmation_evaluations)
     self.started, self.executed = 0, 0.0
     self.plan: Plan | None = None
     self._committed = 0.0
@@ -75,11 +76,11 @@ class Allowance:
     for leg in legs:
       if not leg.goes_on and not (takes_over and leg.source):
         self.started += 1
-        self._committed += self._cost(leg.start, self._evaluations)
+        self._committed += self._cost(leg)
 
   def confirm(self) -> None:
     """Commits a confirmation."""
-    self._committed += self._confirmation
+    self._committed += self._expected
 
   def fresh(self) -> int | None:
     """How many more members may start; None is no bound."""
@@ -92,18 +93,18 @@ class Allowance:
         room.append(int(spare // self._member))
     if bounds.minutes is not None and self.plan is None:
       # Until the speed is known, only what fits side by side.
-      room.append(len(self._engine.slots) - self.started)
+      room.append(self._engine.size - self.started)
     return max(0, min(room)) if room else None
 
   def replan(self, seconds: float, speed: float) -> None:
-    """Plans the minutes that are left, unless that was done.
+    """Plans the minutes that are left.
 
     Args:
       seconds: gone so far.
       speed: FLOPs of training a second.
     """
     minutes = self._bounds.minutes
-    if minutes is None or (self.plan and self.plan['minutes'] == minutes):
+    if minutes is None:
       return
     left = max(0.0, 60 * minutes * _CLOCK_MARGIN - seconds)
     self.plan = {'minutes': minutes, 'flops': self.executed + speed * left}
@@ -127,19 +128,31 @@ class Allowance:
       missing = (bounds.members - self.started) * searching
       totals.append(
         self._committed * (1 + missing / max(1, self.started))
-        + self._confirmation * searching
+        + self._expected * searching
       )
     if self.plan:
       totals.append(self.plan['flops'])
     if bounds.flops is not None:
       totals.append(bounds.flops)
     # Totals hold evaluations, which are not followed one by one.
-    share = self._cost(0, 0) / self._member
+    share = self._engine.budget.flops / self._typical(self._evaluations)
     return self.executed, min(totals) * share if totals else None
 
-  def _cost(self, start: int, evaluations: int) -> float:
-    """FLOPs of a run from segment `start` to the end of the budget."""
+  def _most(self, evaluations: int) -> float:
+    """FLOPs that a run of the whole budget may cost, whatever its structure."""
     engine = self._engine
-    segments = engine.budget.segments - start
-    evaluation = max(engine.cost.flops_per_evaluation.values())
-    return segments * engine.segment_flops(1) + evaluations * evaluation
+    return engine.budget.flops + (
+      evaluations * engine.catalogue.evaluation_flops
+    )
+
+  def _typical(self, evaluations: int) -> float:
+    """FLOPs of a run of the whole budget with the baseline's structure."""
+    evaluation = self._engine.catalogue.baseline.evaluation_flops
+    return self._engine.budget.flops + evaluations * evaluation
+
+  def _cost(self, leg: member_lib.Leg) -> float:
+    """FLOPs of a run that begins with a leg."""
+    species = self._engine.seats.species(leg)
+    segments = self._engine.budget.segments - leg.start
+    evaluations = self._evaluations * species.evaluation_flops
+    return segments * species.segment_flops + evaluations

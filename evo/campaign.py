@@ -126,8 +126,7 @@ class Campaign:
   @property
   def tokens_per_second(self) -> float | None:
     """Trained in this session, evaluation and overhead included."""
-    cost, speed = self.engine.cost, self.clock.speed()
-    return speed and speed / cost.flops_per_step * cost.tokens_per_step
+    return self.clock.tokens_per_second()
 
   def progress(self) -> tuple[float, float | None]:
     """FLOPs trained so far, and about how many there will be if bounded."""
@@ -190,6 +189,7 @@ class Campaign:
         break
       asked = standing['asked'] if standing else self._offer()
       legs = strategy.ask(asked['n'], asked['fresh']) if asked['n'] else []
+      legs = self.engine.admit(legs, repair=phase == 'search')
       if not legs and self.engine.idle():
         break
       results = self._advance(legs, standing)
@@ -204,24 +204,23 @@ class Campaign:
     self, legs: list[member_lib.Leg], standing: Record | None
   ) -> list[member_lib.Result]:
     """One round, on the devices or from the ledger."""
-    work = self.engine.segment_flops(
-      len(legs) + len(self.engine.slots) - self.engine.free()
-    )
-    self.allowance.executed += work
-    if self.round <= self._resume_at:
-      self.engine.start(legs, replay=True)
+    replay = self.round <= self._resume_at
+    self.engine.start(legs, replay=replay)
+    flops, tokens = self.engine.work()
+    self.allowance.executed += flops
+    if replay:
       results = self._recorded_results(standing)
       self.engine.settle(results, replay=True)
       if self.round == self._resume_at:
         self.engine.restore(checkpoint_name(self.round))
       return results
-    self.engine.compile()
+    if not self.clock.running:
+      self.engine.compile()
     self.clock.dispatched()
-    self.engine.start(legs)
     self.engine.dispatch()
     self._flush()  # The last round is committed while this one trains.
     results = self.engine.collect()
-    self.clock.collected(work)
+    self.clock.collected(flops, tokens)
     self.engine.settle(results)
     return results
 
@@ -256,7 +255,7 @@ class Campaign:
     self._pending = {
       'phase': self.phase,
       'asked': asked,
-      'legs': [leg.to_json() for leg in legs],
+      'legs': [leg.to_json() | self.engine.facts(leg) for leg in legs],
       'results': [_result_json(result) for result in results],
       'plan': self.allowance.plan,
       'checkpoint': checkpoint_name(self.round) if due else None,
@@ -287,7 +286,7 @@ class Campaign:
   def _collect_garbage(self, number: int) -> None:
     """Removes what neither this checkpoint nor the one before it needs."""
     needed = self.strategy.pinned() | {
-      leg.source for leg in self.engine.slots.legs if leg and leg.source
+      leg.source for leg in self.engine.legs if leg.source
     }
     if self.best:
       needed.add((self.best.leg.member, self.best.stop))
@@ -308,11 +307,22 @@ class Campaign:
     return {'n': self.engine.free(), 'fresh': fresh}
 
   def _plan(self, standing: Record | None) -> None:
-    """Takes the plan of the ledger, or makes one once the speed is known."""
+    """Takes the plan of the ledger, or makes one once the speed is known.
+
+    Once for each member's length of rounds it is made anew, since species
+    differ in speed and have to be compiled.
+    """
     if standing:
       self.allowance.plan = standing['plan']
-    elif self.phase == 'search' and self.clock.speed():
-      self.allowance.replan(self.clock.seconds, self.clock.speed())
+      return
+    plan, speed = self.allowance.plan, self.clock.speed()
+    due = (
+      plan is None
+      or plan['minutes'] != self._minutes
+      or self.round % self.engine.budget.segments == 0
+    )
+    if self.phase == 'search' and speed and due:
+      self.allowance.replan(self.clock.seconds, speed)
 
   def _brake(self) -> str | None:
     late = self._minutes is not None and self.clock.seconds > 60 * self._minutes
@@ -323,7 +333,7 @@ class Campaign:
     return self._ledger.records[self.round] if self.replaying else None
 
   def _recorded_results(self, record: Record) -> list[member_lib.Result]:
-    legs = {leg.member: leg for leg in self.engine.slots.legs if leg}
+    legs = {leg.member: leg for leg in self.engine.legs}
     return [
       member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
       for r in record['results']
@@ -331,7 +341,8 @@ class Campaign:
 
   def _rounds_per_checkpoint(self) -> int:
     flops = _FLOPS_PER_BYTE * self.engine.state_bytes
-    rounds = flops / self.engine.segment_flops(len(self.engine.slots))
+    baseline = self.engine.catalogue.baseline
+    rounds = flops / (self.engine.size * baseline.segment_flops)
     return min(_MOST_ROUNDS, max(1, round(rounds)))
 
   def _newest_checkpoint(self) -> int:

@@ -20,7 +20,7 @@ class Clock:
     self._before = rounds[-1] if rounds else {}
     self._first_dispatch: float | None = None
     self._last_result = 0.0
-    self._flops, self._rounds = 0.0, 0
+    self._flops, self._tokens, self._rounds = 0.0, 0, 0
 
   @property
   def seconds(self) -> float:
@@ -33,10 +33,16 @@ class Clock:
     if self._first_dispatch is None:
       self._first_dispatch = time.monotonic()
 
-  def collected(self, flops: float) -> None:
-    """Notes the end of a round that trained so many FLOPs."""
+  @property
+  def running(self) -> bool:
+    """Whether a round of this session was started."""
+    return self._first_dispatch is not None
+
+  def collected(self, flops: float, tokens: int) -> None:
+    """Notes the end of a round that trained so many FLOPs and tokens."""
     self._last_result = time.monotonic()
     self._flops += flops
+    self._tokens += tokens
     self._rounds += 1
 
   def speed(self) -> float | None:
@@ -44,6 +50,12 @@ class Clock:
     if self._rounds < 2:
       return None
     return self._flops / (self._last_result - self._first_dispatch)
+
+  def tokens_per_second(self) -> float | None:
+    """Trained in this session, likewise; evaluation and overhead included."""
+    if self._rounds < 2:
+      return None
+    return self._tokens / (self._last_result - self._first_dispatch)
 
   def spent(self) -> dict[str, float]:
     """Seconds by what they were spent on, for results and events.

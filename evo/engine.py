@@ -1,11 +1,12 @@
 """The engine: runs legs on this process's mesh and returns their results.
 
-Slots are refilled when their leg ends, like continuous batching. The table of
-slots is plain bookkeeping, so a ledger can be replayed through it without a
+Species take turns on the whole mesh, one segment each in a round. Slots are
+refilled when their leg ends, like continuous batching. Seats and tables of
+slots are plain bookkeeping, so a ledger can be replayed through them without a
 device; the arrays follow from a checkpoint.
 """
 
-import dataclasses
+import os
 import time
 from concurrent import futures
 from typing import Any
@@ -15,54 +16,22 @@ import numpy as np
 from etils import epath
 
 from evo import checkpoint as checkpoint_lib
+from evo import inheritance
 from evo import member as member_lib
 from evo import population as population_lib
 from evo import program as program_lib
+from evo import round as round_lib
+from evo import seats as seats_lib
 from evo import slots as slots_lib
 from evo import space as space_lib
+from evo import species as species_lib
 from evo import trainee as trainee_lib
 
+Budget = species_lib.Budget
 Leg = member_lib.Leg
 Result = member_lib.Result
+Species = species_lib.Species
 Weights = member_lib.Weights
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-  """What one member may spend.
-
-  Attributes:
-    flops: of training one member; steps follow from its structure.
-    segments: into which it is cut; legs begin and end on these.
-  """
-
-  flops: float
-  segments: int
-
-  def steps(self, cost: trainee_lib.Cost) -> int:
-    """Training steps in one segment, rounded down."""
-    return int(self.flops / cost.flops_per_step * (1 + 1e-9)) // self.segments
-
-
-@dataclasses.dataclass
-class _Round:
-  """A dispatched round.
-
-  Attributes:
-    begin: monotonic second of the dispatch.
-    legs: at work in each slot, or None.
-    losses: mean training losses, `[slot]`.
-    metrics: by split, `[slot]`, of the legs that end with this round.
-    trained: will hold the monotonic second at which the segment was done.
-    evaluated: likewise for the evaluations.
-  """
-
-  begin: float
-  legs: list[Leg | None]
-  losses: Any
-  metrics: dict[str, jax.Array]
-  trained: futures.Future | None = None
-  evaluated: futures.Future | None = None
 
 
 def kept_name(weights: Weights) -> str:
@@ -71,15 +40,16 @@ def kept_name(weights: Weights) -> str:
 
 
 class Engine:
-  """Runs legs in the slots of a population.
+  """Runs legs in the slots of the live species.
 
   Attributes:
     budget: of one member.
-    slots: the table, one entry per slot.
-    cost: of one member.
-    steps: of training in one segment.
+    size: legs at work at once.
+    catalogue: of the structures seen.
+    seats: which species are live, and whose legs are in which slots.
     checkpoints: of kept members and of all slots.
     meter: where the time went.
+    refusals: (structure, why) of species found infeasible and not yet told.
   """
 
   def __init__(
@@ -92,6 +62,9 @@ class Engine:
     slots: int,
     mesh: jax.sharding.Mesh | None = None,
     mapped: bool = True,
+    crossing: inheritance.Crossing | None = None,
+    max_species: int = 4,
+    memory: float | None = None,
   ):
     """Puts the data on the devices; compiles and writes nothing yet.
 
@@ -100,62 +73,69 @@ class Engine:
       space: of its configurations.
       budget: of one member.
       workdir: checkpoints go to a folder in it.
-      slots: members that train side by side.
+      slots: legs at work at once; each species has as many slots.
       mesh: from `population.make_mesh`; by default as many devices as divide
         the slots.
       mapped: run a device's members one after another instead of vmapped.
+      crossing: how a state passes to another structure; without it nothing
+        does.
+      max_species: live at once.
+      memory: bytes of each device that may be used; by default what the
+        device says it has, or its share of the machine's memory.
 
     Raises:
       ValueError: the budget is too small for one step per segment, or the
         slots do not divide over the mesh.
     """
-    self.budget = budget
+    self.budget, self.size = budget, slots
     self.meter = program_lib.Meter()
-    self._trainee, self._space = trainee, space
+    self.refusals: list[tuple[trainee_lib.Structure, str]] = []
+    self._trainee, self._space, self._crossing = trainee, space, crossing
     self.checkpoints = checkpoint_lib.Checkpoints(
       epath.Path(workdir) / 'checkpoints'
     )
-    mesh = population_lib.make_mesh(_divisor(slots)) if mesh is None else mesh
-    self.slots = slots_lib.Table(slots, mesh.shape['member'])
-    self._structure = space.structure(space.baseline)
-    self.cost = trainee.cost(self._structure)
-    self.steps = budget.steps(self.cost)
-    if self.steps < 1:
-      raise ValueError(
-        f'the budget is {budget.flops:.3g} FLOPs a member; expected at least'
-        f' {budget.segments * self.cost.flops_per_step:.3g}, one step in each'
-        f' of {budget.segments} segments'
-      )
-    self._population = population_lib.Population(
-      trainee,
-      self._structure,
-      tuple(space.hyperparameters(space.baseline)),
-      slots=slots,
-      steps=self.steps,
-      total_steps=self.steps * budget.segments,
-      mesh=mesh,
-      data=jax.device_put(
-        trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
-      ),
-      mapped=mapped,
-      meter=self.meter,
+    self._mesh = population_lib.make_mesh(_divisor(slots)) if not mesh else mesh
+    self._mapped, self._memory = mapped, memory or _device_memory()
+    baseline = space.structure(space.baseline)
+    varied = any(space.by_name[name].structural for name in space.free)
+    self.catalogue = species_lib.Catalogue(
+      trainee, budget, baseline, varied=varied
     )
-    self._is_compiled = False
-    self._round: _Round | None = None  # Dispatched, not yet collected.
-    self._last: _Round | None = None  # Collected; its losses are not yet read.
-    self._ready = 0.0  # Monotonic second at which the devices were last done.
-    # Notes when arrays are ready, however long the host takes to look.
-    self._watch = futures.ThreadPoolExecutor(max_workers=1)
+    self._limit = max_species if varied else 1
+    self.seats = seats_lib.Seats(
+      space,
+      self.catalogue,
+      size=slots,
+      devices=self._mesh.shape['member'],
+      limit=self._limit,
+    )
+    self._data = jax.device_put(
+      trainee.data, jax.NamedSharding(self._mesh, population_lib.SHARED)
+    )
+    self._populations: dict[int, population_lib.Population] = {}
+    self._first = self._make_population(self.catalogue.baseline)
+    self._filling: dict[int, slots_lib.Filling] = {}
+    self._foreign: dict[int, Any] = {}  # Rows of other species, by member.
+    self._now: dict[int, round_lib.Turn] = {}  # Dispatched, not yet collected.
+    self._last: dict[int, round_lib.Turn] = {}  # Losses not yet looked at.
+    self._stopwatch = round_lib.Stopwatch(self.meter)
 
-  def segment_flops(self, members: int) -> float:
-    """Charge of one segment of so many members."""
-    return members * self.steps * self.cost.flops_per_step
+  @property
+  def cost(self) -> trainee_lib.Cost:
+    """Of a member of the baseline."""
+    return self.catalogue.baseline.cost
+
+  @property
+  def steps(self) -> int:
+    """Of training a member of the baseline for one segment."""
+    return self.catalogue.baseline.steps
 
   @property
   def member_flops(self) -> float:
-    """Charge of one whole member, one evaluation included."""
-    training = self.budget.segments * self.segment_flops(1)
-    return training + max(self.cost.flops_per_evaluation.values())
+    """Charge of one whole member of the baseline, one evaluation included."""
+    baseline = self.catalogue.baseline
+    training = self.budget.segments * baseline.segment_flops
+    return training + baseline.evaluation_flops
 
   @property
   def splits(self) -> tuple[str, ...]:
@@ -163,53 +143,92 @@ class Engine:
     return tuple(name for name in self._trainee.data if name != 'train')
 
   @property
-  def row(self) -> Any:
-    """Shapes and dtypes of one member's state."""
-    return self._population.row
+  def state_bytes(self) -> int:
+    """Of the slots of as many species as may be live, if like the baseline."""
+    devices = self._mesh.shape['member']
+    return self._limit * devices * self._first.state_bytes
+
+  @property
+  def legs(self) -> list[Leg]:
+    """At work."""
+    return self.seats.legs
 
   def free(self) -> int:
-    """Slots without a leg."""
-    return self.slots.free()
+    """Legs that may start."""
+    return self.seats.free()
 
   def idle(self) -> bool:
     """Whether no leg is at work."""
-    return self.free() == len(self.slots)
+    return not self.seats.legs
+
+  def work(self) -> tuple[float, int]:
+    """FLOPs and tokens of training in the next segment."""
+    species = [self.seats.species(leg) for leg in self.seats.legs]
+    flops = sum(s.segment_flops for s in species if not s.refusal)
+    return flops, sum(s.segment_tokens for s in species if not s.refusal)
+
+  def facts(self, leg: Leg) -> dict[str, Any]:
+    """What the ledger says beside a leg; `inherited` is a share of weights."""
+    species = self.seats.species(leg)
+    share = None
+    if leg.source and not leg.goes_on:
+      share = self._inherited(self._origin(leg), species)
+    return species.facts() | {'inherited': share}
+
+  def admit(self, legs: list[Leg], *, repair: bool = True) -> list[Leg]:
+    """Finds a species for each leg; see `seats.Seats.admit`."""
+    return self.seats.admit(legs, repair=repair)
 
   def start(self, legs: list[Leg], *, replay: bool = False) -> None:
-    """Puts legs into free slots, with the weights that they name.
+    """Puts admitted legs into slots, with the weights that they name.
 
     Args:
       legs: at most `free()`.
-      replay: keep the table only; the arrays come from a checkpoint.
+      replay: keep the tables only; the arrays come from a checkpoint.
     """
-    filling = self.slots.start(legs)
-    if not replay:
-      self._fill(filling)
+    if replay:
+      self.seats.start(legs)
+    else:
+      # Read before any slot is filled.
+      self._foreign = {leg.member: self._read(leg) for leg in legs}
+      self._filling = self.seats.start(legs)
+    for id in self.seats.leaving:
+      if id in self._populations:
+        self._populations[id].release()
+    self.seats.leaving.clear()
 
   def compile(self) -> None:
-    """Compiles what every round needs, side by side; a second call is free."""
-    if not self._is_compiled:
-      idle = self._arrays([None] * len(self.slots))
-      self._population.compile(idle, ('search',))
-      self._is_compiled = True
+    """Compiles the live species, side by side; a second call is free."""
+    waiting = [
+      id for id in self.seats.tables if not self._population(id).compiled
+    ]
+    if not waiting:
+      return
+    begin = time.monotonic()
+    with futures.ThreadPoolExecutor() as pool:
+      jobs = [
+        pool.submit(self._population(id).compile, ('search',)) for id in waiting
+      ]
+      for job in jobs:
+        job.result()
+    self.meter.compiling += time.monotonic() - begin
+    for id in waiting:
+      self._check_memory(id)
 
   def dispatch(self) -> None:
-    """Starts one segment, and the evaluations of the legs that end with it."""
-    begin = time.monotonic()
-    losses = self._population.segment(self._arrays(self.slots.legs))
-    ending = self.slots.ending()
-    metrics = {}
-    for split in sorted({s for leg in ending if leg for s in leg.splits}):
-      scored = [leg if leg and split in leg.splits else None for leg in ending]
-      metrics[split] = self._population.evaluate(self._arrays(scored), split)
-    self._round = _Round(
-      begin,
-      self.slots.legs,
-      losses,
-      metrics,
-      trained=self._watch.submit(_ready_at, losses),
-      evaluated=self._watch.submit(_ready_at, metrics) if metrics else None,
-    )
+    """Starts one segment of each species, and the evaluations that end it.
+
+    Species that are compiled go first: what is new compiles while they train.
+    """
+    self._now = {}
+    ready = [id for id in self.seats.tables if self._population(id).compiled]
+    for id in ready:
+      self._dispatch(id)
+    self.compile()
+    for id in self.seats.tables:
+      if id not in ready:
+        self._dispatch(id)
+    self._filling, self._foreign = {}, {}
 
   def collect(self) -> list[Result]:
     """Results of the round just dispatched; waits only if a leg ends in it.
@@ -217,86 +236,151 @@ class Engine:
     A member whose training loss is not finite is culled one round later, so
     that nothing has to wait for it.
     """
-    this, self._round = self._round, None
+    this, self._now = self._now, {}
     dead = self._dead()
-    metrics = {}
-    if this.metrics:
-      self._settle_clock(this)
-      metrics = {k: np.asarray(v) for k, v in this.metrics.items()}
+    if any(turn.metrics for turn in this.values()):
+      self._stopwatch.stop(this)
     self._last = this
-    results = []
-    for i, (leg, ends) in enumerate(zip(this.legs, self.slots.ending())):
-      stop = self.slots[i].done + 1
-      if leg and i in dead:
-        results.append(self._result(leg, stop, None))
-      elif ends:
-        losses = {split: float(metrics[split][i]) for split in leg.splits}
-        results.append(self._result(leg, stop, losses))
+    results = [self._refused(leg) for leg in self.seats.ending_at_once()]
+    for id, turn in this.items():
+      metrics = turn.read() if turn.metrics else {}
+      table = self.seats.tables[id]
+      for slot, ends in zip(table, table.ending()):
+        leg = slot.leg
+        if leg and leg.member in dead:
+          results.append(self._result(leg, slot.done + 1, None))
+        elif ends:
+          losses = {s: metrics[leg.member][s] for s in leg.splits}
+          results.append(self._result(leg, slot.done + 1, losses))
     # By id, so that a record does not tell which slots the members were in.
     return sorted(results, key=lambda result: result.leg.member)
 
   def settle(self, results: list[Result], *, replay: bool = False) -> None:
-    """Advances the table by one segment and frees the slots of `results`."""
-    self.slots.settle(results)
+    """Advances all legs by one segment and frees the slots of `results`."""
+    self.seats.settle(results)
     for result in results:
       if result.leg.keep and result.ok and not replay:
         self.keep((result.leg.member, result.stop))
 
   def keep(self, weights: Weights) -> None:
     """Saves the state of a member that is still held in a slot."""
-    row = self._population.take(self.slots.find(weights))
+    id, slot = self.seats.find(weights)
+    row = self._populations[id].take(slot)
     self.checkpoints.save(kept_name(weights), row, remember=True)
 
   def restore_kept(self, weights: Weights) -> Any:
     """The kept state of a member, on the host."""
     abstract = jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype),
-      self._population.row,
+      self._population(self.seats.species_of[weights[0]]).row,
     )
-    rows = self.checkpoints.restore(kept_name(weights), abstract)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)
+    return _host(self.checkpoints.restore(kept_name(weights), abstract))
 
   def save(self, name: str) -> None:
     """Saves all slots, and which members turned out dead in the last round."""
-    legs, losses = self._last.legs, self._last.losses
+    turns = list(self._last.values())
 
     def note() -> dict[str, list[int]]:
-      finite = np.isfinite(np.asarray(losses))
-      members = [leg.member for leg, ok in zip(legs, finite) if leg and not ok]
-      return {'dead': members}
+      return {'dead': sorted(set().union(*(turn.dead() for turn in turns)))}
 
-    self.checkpoints.save(name, self._population.snapshot(), note)
+    tree = {
+      f'species-{id}': self._populations[id].snapshot()
+      for id in self.seats.tables
+    }
+    self.checkpoints.save(name, tree, note)
 
   def restore(self, name: str) -> None:
-    """Reads all slots back; the table must have been replayed up to there."""
-    self._population.state = self.checkpoints.restore(
-      name, self._population.abstract_state()
-    )
+    """Reads all slots back; the tables must have been replayed up to there."""
+    abstract = {
+      f'species-{id}': self._population(id).abstract_state()
+      for id in self.seats.tables
+    }
+    states = self.checkpoints.restore(name, abstract)
     dead = self.checkpoints.note(name)['dead']
-    legs = self.slots.legs
-    losses = [np.nan if leg and leg.member in dead else 0.0 for leg in legs]
-    self._last = _Round(0.0, legs, np.array(losses), {})
+    for id, table in self.seats.tables.items():
+      self._populations[id].state = states[f'species-{id}']
+      losses = [np.nan if x and x.member in dead else 0.0 for x in table.legs]
+      self._last[id] = round_lib.Turn(table.legs, np.array(losses), {})
 
-  @property
-  def state_bytes(self) -> int:
-    """Size of all slots."""
-    return sum(x.nbytes for x in jax.tree.leaves(self._population.state))
+  def _dispatch(self, id: int) -> None:
+    """One species' turn."""
+    population, table = self._populations[id], self.seats.tables[id]
+    if self.catalogue.species[id].refusal or not any(table.legs):
+      return
+    self._fill(id)
+    begin = time.monotonic()
+    losses = population.segment(self._arrays(id, table.legs))
+    ending = table.ending()
+    metrics = {}
+    for split in sorted({s for leg in ending if leg for s in leg.splits}):
+      scored = [leg if leg and split in leg.splits else None for leg in ending]
+      metrics[split] = population.evaluate(self._arrays(id, scored), split)
+    self._now[id] = round_lib.Turn(table.legs, losses, metrics)
+    self._stopwatch.start(self._now[id], begin)
 
-  def _fill(self, filling: slots_lib.Filling) -> None:
-    population, size = self._population, len(self.slots)
+  def _fill(self, id: int) -> None:
+    """Gives the slots of new legs their states."""
+    population, table = self._populations[id], self.seats.tables[id]
+    population.allocate()
+    filling = self._filling.get(id)
+    if not filling or not filling.any():
+      return
     if filling.moved:
       population.inherit(np.array(filling.moves))
-    if filling.fresh:
-      fresh = np.isin(np.arange(size), filling.fresh)
-      population.refill(self._arrays(self.slots.legs), fresh)
+    foreign = {
+      place: self._foreign[table[place].leg.member]
+      for place in filling.restored
+      if self._foreign[table[place].leg.member] is not None
+    }
+    fresh = np.isin(np.arange(len(table)), [*filling.fresh, *foreign])
+    if fresh.any():
+      population.refill(self._arrays(id, table.legs), fresh)
     for place, weights in filling.restored.items():
-      population.place(place, self.restore_kept(weights))
-    if filling.any():
-      # Waiting here keeps the filling of slots out of the training time.
-      jax.block_until_ready(population.state)
+      row = foreign.get(place)
+      if row is None:
+        row = self.restore_kept(weights)
+      else:
+        row = self._cross(table[place].leg, row, _host(population.take(place)))
+      population.place(place, row)
+    # Waiting here keeps the filling of slots out of the training time.
+    jax.block_until_ready(population.state)
 
-  def _arrays(self, legs: list[Leg | None]) -> population_lib.Slots:
+  def _read(self, leg: Leg) -> Any:
+    """The state that a leg takes over from another species, on the host."""
+    if leg.source is None or self._origin(leg) == self.seats.species(leg):
+      return None
+    if self._is_refused(leg):
+      return None
+    held = self.seats.find(leg.source)
+    if held is None:
+      return self.restore_kept(leg.source)
+    id, slot = held
+    return _host(self._populations[id].take(slot))
+
+  def _cross(self, leg: Leg, row: Any, fresh: Any) -> Any:
+    """A state of another species as this leg's species takes it over."""
+    if self._crossing is None:
+      return fresh
+    old, new = self._origin(leg), self.seats.species(leg)
+    return self._crossing.inherit(old.structure, new.structure, row, fresh)
+
+  def _inherited(self, old: Species, new: Species) -> float:
+    if old == new:
+      return 1.0
+    if self._crossing is None or old.refusal or new.refusal:
+      return 0.0
+    return self._crossing.share(old.structure, new.structure)
+
+  def _origin(self, leg: Leg) -> Species:
+    """The species that a leg's weights come from."""
+    return self.catalogue.species[self.seats.species_of[leg.source[0]]]
+
+  def _is_refused(self, leg: Leg) -> bool:
+    return self.seats.species(leg).refusal is not None
+
+  def _arrays(self, id: int, legs: list[Leg | None]) -> population_lib.Slots:
     baseline = self._space.hyperparameters(self._space.baseline)
+    table, steps = self.seats.tables[id], self.catalogue.species[id].steps
     rows = [
       self._space.hyperparameters(leg.configuration) if leg else baseline
       for leg in legs
@@ -307,28 +391,26 @@ class Engine:
         for name in baseline
       },
       seed=np.array([leg.seed if leg else 0 for leg in legs], np.int32),
-      step=np.array([slot.done * self.steps for slot in self.slots], np.int32),
+      step=np.array([slot.done * steps for slot in table], np.int32),
       active=np.array([leg is not None for leg in legs]),
     )
 
   def _dead(self) -> set[int]:
-    """Slots whose leg was already lost in the round before."""
-    last = self._last
-    if last is None:
-      return set()
-    self._settle_clock(last)
-    losses = np.asarray(last.losses)
-    return {
-      i
-      for i, leg in enumerate(self.slots.legs)
-      if leg and leg is last.legs[i] and not np.isfinite(losses[i])
-    }
+    """Members at work that were already lost in the round before."""
+    self._stopwatch.stop(self._last)
+    working = {leg.member: leg for leg in self.seats.legs}
+    dead = set()
+    for turn in self._last.values():
+      legs = {leg.member: leg for leg in turn.legs if leg}
+      dead |= {m for m in turn.dead() if working.get(m) is legs[m]}
+    return dead
 
   def _result(
     self, leg: Leg, stop: int, metrics: dict[str, float] | None
   ) -> Result:
     """The result of a leg; `metrics` is None where the member was culled."""
-    cost, steps = self.cost, (stop - leg.start) * self.steps
+    species = self.seats.species(leg)
+    cost, segments = species.cost, stop - leg.start
     ok = metrics is not None and bool(
       np.all(np.isfinite(list(metrics.values())))
     )
@@ -337,23 +419,50 @@ class Engine:
       leg=leg,
       status=member_lib.OK if ok else member_lib.DIVERGED,
       metrics=metrics if ok else {},
-      flops=steps * cost.flops_per_step
+      flops=segments * species.segment_flops
       + sum(cost.flops_per_evaluation[split] for split in metrics),
-      tokens=steps * cost.tokens_per_step,
+      tokens=segments * species.segment_tokens,
       stop=stop,
     )
 
-  def _settle_clock(self, this: _Round) -> None:
-    """Waits for a round and meters it, once."""
-    if this.trained is None:
-      return
-    done = this.trained.result()
-    self.meter.training += done - max(self._ready, this.begin)
-    self._ready = done
-    if this.evaluated is not None:
-      self._ready = this.evaluated.result()
-      self.meter.evaluating += self._ready - done
-    this.trained = None
+  def _refused(self, leg: Leg) -> Result:
+    return Result(leg, member_lib.INFEASIBLE, {}, stop=leg.start)
+
+  def _population(self, id: int) -> population_lib.Population:
+    if id not in self._populations:
+      species = self.catalogue.species[id]
+      same = species.structure == self.catalogue.baseline.structure
+      self._populations[id] = (
+        self._first if same else self._make_population(species)
+      )
+    return self._populations[id]
+
+  def _make_population(self, species: Species) -> population_lib.Population:
+    return population_lib.Population(
+      self._trainee,
+      species.structure,
+      tuple(self._space.hyperparameters(self._space.baseline)),
+      slots=self.size,
+      steps=species.steps,
+      total_steps=species.steps * self.budget.segments,
+      mesh=self._mesh,
+      data=self._data,
+      mapped=self._mapped,
+      meter=self.meter,
+    )
+
+  def _check_memory(self, id: int) -> None:
+    """Refuses a species that does not fit beside the others."""
+    others = sum(
+      self._populations[other].state_bytes
+      for other in self.seats.tables
+      if other != id and self._populations[other].state is not None
+    )
+    need = others + self._populations[id].peak_bytes
+    if need > self._memory:
+      reason = f'needs {need:.3g} bytes of memory; expected at most'
+      reason += f' {self._memory:.3g}'
+      self.seats.refuse(id, reason)
 
 
 def _divisor(slots: int) -> dict[str, int]:
@@ -362,6 +471,16 @@ def _divisor(slots: int) -> dict[str, int]:
   return {'member': max(size for size in sizes if slots % size == 0)}
 
 
-def _ready_at(arrays: Any) -> float:
-  jax.block_until_ready(arrays)
-  return time.monotonic()
+def _device_memory() -> float:
+  """Bytes that each device has; CPU devices share the machine's memory."""
+  device = jax.local_devices()[0]
+  stats = device.memory_stats()
+  if stats:
+    return float(stats['bytes_limit'])
+  pages, size = os.sysconf('SC_PHYS_PAGES'), os.sysconf('SC_PAGE_SIZE')
+  return float(pages * size) / jax.local_device_count()
+
+
+def _host(rows: Any) -> Any:
+  """One row `[1, ...]` of each array, on the host."""
+  return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)

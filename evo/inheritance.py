@@ -1,11 +1,49 @@
-"""How weights pass from member to member on the devices."""
+"""How states pass from member to member.
 
-from typing import Any
+Within a species whole rows are copied, on the devices. Between species a state
+is mapped on the host: which leg takes over which state is planned by
+`slots.Table` and `seats.Seats`, what becomes of each tensor is the trainee's
+`Crossing`.
+"""
+
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 
+from evo import trainee as trainee_lib
+
 PyTree = Any
+
+
+class Crossing(Protocol):
+  """How a state passes to a member of another structure."""
+
+  def inherit(
+    self,
+    old: trainee_lib.Structure,
+    new: trainee_lib.Structure,
+    state: PyTree,
+    fresh: PyTree,
+  ) -> PyTree:
+    """The state that a child begins with.
+
+    Args:
+      old: structure of the state.
+      new: structure of the child.
+      state: that is inherited, arrays on the host without a member axis.
+      fresh: as the child would begin otherwise, likewise.
+
+    Returns:
+      A state shaped as `fresh`.
+    """
+    ...
+
+  def share(
+    self, old: trainee_lib.Structure, new: trainee_lib.Structure
+  ) -> float:
+    """Share of the child's weights that come from the parent, in [0, 1]."""
+    ...
 
 
 def ring_copy(

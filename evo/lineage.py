@@ -121,7 +121,7 @@ def _view(
     [(line[0][metric], line[0][metric], line[0]['configuration'])],
     [
       (row[metric], row[metric], row['configuration'])
-      for row in rows_lib.finished(search, run)
+      for row in rows_lib.finished(search)
     ],
   )
 

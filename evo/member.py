@@ -69,9 +69,11 @@ class Leg:
 
   @classmethod
   def from_json(cls, value: dict[str, Any]) -> 'Leg':
+    """Reads what `to_json` gave; other keys are left alone."""
     source = value['source']
+    own = {field.name: value[field.name] for field in dataclasses.fields(cls)}
     return cls(
-      **value
+      **own
       | {
         'source': None if source is None else tuple(source),
         'splits': tuple(value['splits']),

@@ -8,7 +8,6 @@ collective over `member`, inheritance excepted.
 
 import concurrent.futures
 import dataclasses
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -57,10 +56,12 @@ class Population:
   """The slots of one species on a mesh.
 
   Attributes:
-    state: leaves `[slot, ...]`, sharded over `member`.
+    state: leaves `[slot, ...]`, sharded over `member`; None until `allocate`
+      and after `release`.
     slots: how many members train side by side.
     steps: of training in one segment.
     row: shapes and dtypes of one member's state.
+    compiled: whether what every round needs is.
     meter: counts compilations.
   """
 
@@ -78,7 +79,7 @@ class Population:
     mapped: bool,
     meter: program_lib.Meter,
   ):
-    """Allocates the slots; compiles each program when it is first needed.
+    """Allocates and compiles nothing yet.
 
     Args:
       trainee: what a member is.
@@ -112,7 +113,8 @@ class Population:
         jnp.int32(0),
       )
     )
-    self.state = jax.tree.map(self._zeros, self.row)
+    self._names, self.compiled = names, False
+    self.state: PyTree = None
     self._programs = {
       'refill': self._program(self._refill, (MEMBER,) * 3, donate=0),
       'inherit': self._program(self._inherit, (MEMBER,) * 2, donate=0),
@@ -124,26 +126,46 @@ class Population:
       ),
     }
 
-  def compile(self, slots: Slots, splits: tuple[str, ...]) -> None:
-    """Compiles side by side what every round needs."""
-    slots = self._put(slots)
-    total = self._share(np.float32(self._total_steps))
+  def compile(self, splits: tuple[str, ...]) -> None:
+    """Compiles side by side what every round needs; a second call is free."""
+    if self.compiled:
+      return
+    slots = self._abstract_slots()
+    total = self._abstract(np.float32, SHARED)
+    state, data = self.abstract_state(), self._data
     jobs = [
-      ('refill', (self.state, slots, slots.active)),
-      ('segment', (self._data['train'], self.state, slots, total)),
-      *(
-        (self._evaluation(split), (self._data[split], self.state, slots))
-        for split in splits
-      ),
+      ('refill', (state, slots, slots.active)),
+      ('segment', (data['train'], state, slots, total)),
+      *((self._evaluation(s), (data[s], state, slots)) for s in splits),
     ]
-    begin = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor() as pool:
       futures = [
         pool.submit(self._programs[name].compile, *args) for name, args in jobs
       ]
       for future in futures:
         future.result()
-    self.meter.compiling += time.monotonic() - begin
+    self.compiled = True
+
+  @property
+  def state_bytes(self) -> int:
+    """Of all slots, on each device."""
+    leaves = jax.tree.leaves(self.row)
+    row = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    return row * self.slots // self._mesh.shape['member']
+
+  @property
+  def peak_bytes(self) -> int:
+    """Of a segment on each device, state and data included; once compiled."""
+    return self._programs['segment'].peak_bytes()
+
+  def allocate(self) -> None:
+    """Makes room for the slots, unless there is some."""
+    if self.state is None:
+      self.state = jax.tree.map(self._zeros, self.row)
+
+  def release(self) -> None:
+    """Gives the slots' memory back; programs stay."""
+    self.state = None
 
   def refill(self, slots: Slots, fresh: np.ndarray) -> None:
     """Initialises the slots where `fresh`, bool `[slot]`, is set."""
@@ -195,12 +217,12 @@ class Population:
     return self._programs['snapshot'](self.state)
 
   def abstract_state(self) -> PyTree:
-    """Shapes, dtypes and shardings of `state`, for restoring it."""
+    """Shapes, dtypes and shardings of `state`."""
     return jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=leaf.sharding
+        (self.slots, *leaf.shape), leaf.dtype, sharding=self._sharding
       ),
-      self.state,
+      self.row,
     )
 
   def compiled_texts(self) -> list[str]:
@@ -315,6 +337,23 @@ class Population:
         self._evaluate, (SHARED, MEMBER, MEMBER)
       )
     return name
+
+  def _abstract(
+    self, dtype: Any, spec: jax.P, shape: tuple[int, ...] = ()
+  ) -> jax.ShapeDtypeStruct:
+    sharding = jax.NamedSharding(self._mesh, spec)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  def _abstract_slots(self) -> Slots:
+    def column(dtype: Any) -> jax.ShapeDtypeStruct:
+      return self._abstract(dtype, MEMBER, (self.slots,))
+
+    return Slots(
+      hyperparameters={name: column(np.float32) for name in self._names},
+      seed=column(np.int32),
+      step=column(np.int32),
+      active=column(np.bool_),
+    )
 
   def _share(self, tree: PyTree) -> PyTree:
     return jax.device_put(tree, jax.NamedSharding(self._mesh, SHARED))

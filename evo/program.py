@@ -62,6 +62,16 @@ class Program:
     """The optimised program; empty where it was not needed so far."""
     return self._compiled.as_text() if self._compiled else ''
 
+  def peak_bytes(self) -> int:
+    """Memory that a call takes on each device, arguments included."""
+    analysis = self._compiled.memory_analysis()
+    return (
+      analysis.argument_size_in_bytes
+      + analysis.output_size_in_bytes
+      - analysis.alias_size_in_bytes
+      + analysis.temp_size_in_bytes
+    )
+
   def __call__(self, *args: Any) -> Any:
     if self._compiled is None:
       begin = time.monotonic()

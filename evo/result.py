@@ -63,7 +63,7 @@ def result(
       nats per token; merged into `baseline` and `champion`.
   """
   rows, metric = rows_lib.leg_rows(records, run), run['metric']
-  ends = rows_lib.finished(rows, run)
+  ends = rows_lib.finished(rows)
   best = min(ends, key=lambda row: row[metric], default=None)
   schedule = _schedule(records, run, best) if best else []
   trial, missing = _counted_trial(rows, run, schedule)
@@ -82,7 +82,7 @@ def result(
     'champion': champion,
     'gain': _gain(trial) if trial else None,
     'gain_missing': missing,
-    **_counts(rows, run),
+    **_counts(rows),
     **seconds,
     **compilations,
     'confirm_seeds': trial.seeds if trial else [],
@@ -147,10 +147,9 @@ def _counted_trial(
     return None, 'champion changed'
   pairs = run['flags'].get('confirm_seeds', len(trial.seeds))
   last = {row['member']: row for row in legs}
-  whole = rows_lib.budget_steps(run)
   going = any(
     row['status'] == member_lib.STOPPED
-    or (row['status'] == member_lib.OK and row['stop'] < whole)
+    or (row['status'] == member_lib.OK and row['stop'] < row['budget'])
     for row in last.values()
   )
   if going or len(last) < 2 * pairs:
@@ -165,7 +164,7 @@ def _schedule(
 ) -> list[Record]:
   """What a confirmation trains in the champion's name, in steps."""
   if not run['finds_schedules']:
-    whole = {'start': 0, 'stop': rows_lib.budget_steps(run)}
+    whole = {'start': 0, 'stop': best['budget']}
     return [whole | {'configuration': best['configuration']}]
   legs = [
     member_lib.Leg.from_json(leg)
@@ -177,7 +176,7 @@ def _schedule(
   for piece in verification.lineage_schedule(
     legs, best['member'], run['segments']
   ):
-    stop = piece.stop * run['steps_per_segment']
+    stop = piece.stop * best['steps_per_segment']
     pieces.append(
       {'start': start, 'stop': stop, 'configuration': piece.configuration}
     )
@@ -228,19 +227,19 @@ def _baseline_loss(rows: Sequence[Row], run: Record) -> float | None:
     )
     plain = all(row['configuration'] == run['baseline'] for row in legs)
     loss = last['metrics'].get('search')
-    whole = last['lineage_step'] == rows_lib.budget_steps(run)
+    whole = last['lineage_step'] == last['budget']
     if alone and plain and whole and loss is not None:
       losses.setdefault(last['seed'], loss)
   return sum(losses.values()) / len(losses) if losses else None
 
 
-def _counts(rows: Sequence[Row], run: Record) -> Record:
+def _counts(rows: Sequence[Row]) -> Record:
   """Members of the search, how many came to what, and the cost of all."""
   last = {row['member']: row for row in rows if row['phase'] == 'search'}
   statuses = [row['status'] for row in last.values()]
   return {
     'members': len(last),
-    'finished': len(rows_lib.finished(rows, run)),
+    'finished': len(rows_lib.finished(rows)),
     'ok': statuses.count(member_lib.OK),
     'diverged': statuses.count(member_lib.DIVERGED),
     'infeasible': statuses.count(member_lib.INFEASIBLE),

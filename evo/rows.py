@@ -9,7 +9,6 @@ from typing import Any
 from etils import epath
 
 from evo import member as member_lib
-from evo import space as space_lib
 
 Record = dict[str, Any]
 Row = dict[str, Any]
@@ -25,7 +24,8 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
   `stop` where the member was culled. `source` is (member, step) or None. The
   key named after the metric is the loss on `split`, the leg's first one, and
   `metrics` has all splits; None and empty unless ok. `species` counts
-  structures by first appearance. `round` and `order` say when the leg ended.
+  structures by first appearance, `inherited` is the share of the weights that
+  came from another member's. `budget` is in steps of the species. `round` and `order` say when the leg ended.
   A leg that was at work when the run stopped is `stopped`: nothing is charged
   for it until the run goes on. Confirmations are counted from 0, with the
   `arm` that a run belongs to.
@@ -35,7 +35,7 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
     run: content of run.json.
   """
   rows, working, counter = [], {}, _Counter(run)
-  steps, ended = run['steps_per_segment'], 0
+  ended = 0
   for record in records:
     for leg in record['legs']:
       rows.append(counter.row(leg, record))
@@ -43,15 +43,16 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
     for result in record['results']:
       row = working.pop(result['member'])
       row |= {
-        'lineage_step': result['stop'] * steps,
+        'lineage_step': result['stop'] * row['steps_per_segment'],
         run['metric']: result['metrics'].get(row['split']),
         'round': record['round'],
         'order': ended,
       } | {key: result[key] for key in ('flops', 'tokens', 'status', 'metrics')}
       ended += 1
   for row in working.values():
-    passed = (records[-1]['round'] + 1 - row['round']) * steps
-    row['lineage_step'] = min(row['stop'], row['start'] + passed)
+    passed = records[-1]['round'] + 1 - row['round']
+    done = row['start'] + passed * row['steps_per_segment']
+    row['lineage_step'] = min(row['stop'], done)
   return rows
 
 
@@ -59,9 +60,8 @@ class _Counter:
   """Rows of legs without their result; counts species and confirmations."""
 
   def __init__(self, run: Record):
-    self._metric, self._steps = run['metric'], run['steps_per_segment']
-    self._space = space_lib.Space.from_json(run['space'])
-    self._species: dict[tuple, int] = {}
+    self._metric, self._segments = run['metric'], run['segments']
+    self._steps: dict[int, int] = {}  # Of a segment, by member.
     self._phase, self._confirmation, self._first = '', -1, 0
 
   def row(self, leg: Record, record: Record) -> Row:
@@ -71,16 +71,16 @@ class _Counter:
       self._confirmation += 1
       self._first = leg['member']
     self._phase = record['phase']
-    structure = self._space.structure(leg['configuration'])
-    source = leg['source']
+    source, steps = leg['source'], leg['steps_per_segment']
+    self._steps[leg['member']] = steps
     return {
       'member': leg['member'],
       'parent': leg['parent'],
-      'lineage_step': leg['start'] * self._steps,
-      'start': leg['start'] * self._steps,
-      'stop': leg['stop'] * self._steps,
+      'lineage_step': leg['start'] * steps,
+      'start': leg['start'] * steps,
+      'stop': leg['stop'] * steps,
       'seed': leg['seed'],
-      'species': self._species.setdefault(structure, len(self._species)),
+      'species': leg['species'],
       'configuration': leg['configuration'],
       self._metric: None,
       'flops': 0.0,
@@ -91,33 +91,32 @@ class _Counter:
       'order': None,
       'split': leg['splits'][0] if leg['splits'] else None,
       'metrics': {},
-      'source': source and [source[0], source[1] * self._steps],
+      'source': source and [source[0], source[1] * self._steps[source[0]]],
+      'inherited': leg['inherited'],
+      'weights': leg['weights'],
+      'flops_per_token': leg['flops_per_token'],
+      'steps_per_segment': steps,
+      'budget': steps * self._segments,
       'confirmation': self._confirmation if confirms else None,
       'arm': ARMS[(leg['member'] - self._first) % 2] if confirms else None,
     }
 
 
-def budget_steps(run: Record) -> int:
-  """Training steps of one member's whole budget."""
-  return run['segments'] * run['steps_per_segment']
-
-
-def tried(rows: Sequence[Row], run: Record) -> list[Row]:
+def tried(rows: Sequence[Row]) -> list[Row]:
   """Last legs of the search's members that finished or failed, as they did."""
-  whole = budget_steps(run)
   ends = [
     row
     for row in rows
     if row['phase'] == 'search'
     and row['order'] is not None
-    and (row['status'] != member_lib.OK or row['lineage_step'] == whole)
+    and (row['status'] != member_lib.OK or row['lineage_step'] == row['budget'])
   ]
   return sorted(ends, key=lambda row: row['order'])
 
 
-def finished(rows: Sequence[Row], run: Record) -> list[Row]:
+def finished(rows: Sequence[Row]) -> list[Row]:
   """Those that reached the end of their budget."""
-  return [row for row in tried(rows, run) if row['status'] == member_lib.OK]
+  return [row for row in tried(rows) if row['status'] == member_lib.OK]
 
 
 def write_exports(workdir: epath.PathLike, rows: Sequence[Row]) -> None:

@@ -73,16 +73,14 @@ class Table:
     """Slots without a leg."""
     return self.legs.count(None)
 
-  def find(self, weights: Weights) -> int:
-    """The slot that holds a state; KeyError if none does."""
-    for i, slot in enumerate(self._slots):
-      if slot.holds == weights:
-        return i
-    raise KeyError(f'no slot holds member {weights[0]} at {weights[1]}')
+  @property
+  def held(self) -> dict[Weights, int]:
+    """The slot of each state that is held while no leg is at work there."""
+    return {slot.holds: i for i, slot in enumerate(self._slots) if slot.holds}
 
   def start(self, legs: list[Leg]) -> Filling:
     """Puts legs into free slots; all states are read before any is written."""
-    held = {slot.holds: i for i, slot in enumerate(self._slots) if slot.holds}
+    held = self.held
     filling = Filling(list(range(len(self))), [], {})
     for leg, place in zip(legs, self._places(legs, held), strict=True):
       if leg.source is None:

@@ -37,7 +37,7 @@ def draw(
     run: content of run.json.
     path: of the PNG file.
   """
-  tried, metric = rows_lib.tried(rows, run), run['metric']
+  tried, metric = rows_lib.tried(rows), run['metric']
   figure = figure_lib.new(_title(result))
   trial = result_lib.last_trial(rows) if result['gain'] else None
   grid = figure.add_gridspec(1, 2, width_ratios=(4, 1))

@@ -20,11 +20,13 @@ class Cost(NamedTuple):
     flops_per_step: of one training step.
     tokens_per_step: examples seen in one training step.
     flops_per_evaluation: of one evaluation, by split.
+    weights: trained scalars.
   """
 
   flops_per_step: float
   tokens_per_step: int
   flops_per_evaluation: dict[str, float]
+  weights: int
 
 
 class Trainee(Protocol):
@@ -92,5 +94,10 @@ class Trainee(Protocol):
     ...
 
   def cost(self, structure: Structure) -> Cost:
-    """Analytic cost of a member of this structure."""
+    """Analytic cost of a member of this structure.
+
+    Raises:
+      ValueError: there can be none of this structure. A leg that proposes it
+        ends at once, as `infeasible`.
+    """
     ...

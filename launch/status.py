@@ -145,7 +145,7 @@ def _expected_flops(state: Run) -> float:
   for row in search:
     first = row['member'] not in shares
     if first and not (run['finds_schedules'] and row['source']):
-      shares[row['member']] = 1 - row['start'] / rows_lib.budget_steps(run)
+      shares[row['member']] = 1 - row['start'] / row['budget']
   mean = sum(shares.values()) / len(shares) if shares else 1.0
   pairs = given.get('confirm_seeds', 0) if given['max_members'] > 1 else 0
   return whole * (given['max_members'] * mean + 2 * pairs)

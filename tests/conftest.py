@@ -135,6 +135,11 @@ def leg(line_run):
       'seed': 1,
       'keep': False,
       'splits': ['search'] if stop == 10 else [],
+      'species': 0,
+      'steps_per_segment': 5,
+      'weights': 2,
+      'flops_per_token': 6.0,
+      'inherited': None,
     } | values
 
   return make

@@ -21,11 +21,12 @@ def test_searching_runs_from_the_first_dispatch_to_the_last_result(
   assert made.speed() is None
   for _ in range(2):
     now[0] += 10
-    made.collected(30.0)
+    made.collected(30.0, 50)
     made.dispatched()
   now[0] += 7
   assert made.spent()['seconds_searching'] == 20
   assert made.seconds == 32 and made.speed() == 3.0
+  assert made.tokens_per_second() == 5.0
 
 
 def test_earlier_sessions_count_up_to_their_last_round(tmp_path, now):

@@ -35,7 +35,7 @@ def make(slots, devices=2, mapped=True, trainee=None, steps=5):
   trainee = trainee or Noisy()
   mesh = population.make_mesh({'member': devices})
   shared = jax.NamedSharding(mesh, population.SHARED)
-  return population.Population(
+  people = population.Population(
     trainee,
     (),
     ('h0', 'h1'),
@@ -47,6 +47,8 @@ def make(slots, devices=2, mapped=True, trainee=None, steps=5):
     mapped=mapped,
     meter=program.Meter(),
   )
+  people.allocate()
+  return people
 
 
 def slots_of(h0, seeds, step=0, active=None, h1=0.5):

@@ -49,18 +49,15 @@ def test_a_leg_at_work_when_the_run_stopped_is_stopped_and_free(
   assert row['lineage_step'] == 10  # Two rounds of five steps.
 
 
-def test_species_are_structures_by_first_appearance(leg, records, line_run):
-  shape = {'kind': 'int', 'low': 1, 'high': 4, 'tier': 'architecture'}
-  depth = shape | {'default': 2, 'structural': True}
-  run = line_run | {
-    'space': {
-      'name': 's',
-      'parameters': line_run['space']['parameters'] | {'depth': depth},
-    }
-  }
-  legs = [leg(i, {'x': i / 9, 'depth': d}) for i, d in enumerate((3, 2, 3, 1))]
-  rows = rows_lib.leg_rows(records(('search', legs, [])), run)
-  assert [row['species'] for row in rows] == [0, 1, 0, 2]
+def test_steps_are_those_of_the_species(leg, ended, records, line_run):
+  slow = {'species': 1, 'steps_per_segment': 2}
+  legs = [leg(0, stop=3), leg(1, start=3, source=[0, 3], **slow)]
+  done = [ended(legs[0], stop=3), ended(legs[1], 1.0)]
+  rows = rows_lib.leg_rows(records(('search', legs, done)), line_run)
+  assert [row['species'] for row in rows] == [0, 1]
+  assert [row['budget'] for row in rows] == [50, 20]
+  assert [row['lineage_step'] for row in rows] == [15, 20]
+  assert rows[1]['start'] == 6 and rows[1]['source'] == [0, 15]
 
 
 def test_the_exported_ledger_sums_to_the_result(
@@ -95,5 +92,5 @@ def test_an_unscored_population_gives_rows_for_any_strategy(records, line_run):
 def test_a_leg_that_ended_before_its_budget_is_not_tried(made, leg, searched):
   # As of the parents of an evolution that inherits, early in its search.
   _, rows, run = made(searched((leg(0, stop=3), None), (leg(1), None)))
-  assert [row['member'] for row in rows_lib.tried(rows, run)] == [1]
-  assert rows_lib.finished(rows, run) == []
+  assert [row['member'] for row in rows_lib.tried(rows)] == [1]
+  assert rows_lib.finished(rows) == []

@@ -1,0 +1,151 @@
+"""Species: what members that share a structure share, and what they cost."""
+
+import dataclasses
+from typing import Any
+
+from evo import trainee as trainee_lib
+
+# Where an evaluation of a structure would cost more than this share of a
+# member's training (and more than the baseline's does), it is infeasible:
+# so a bound on FLOPs can be kept without knowing what will be proposed.
+_MOST_EVALUATION = 0.25
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+  """What one member may spend.
+
+  Attributes:
+    flops: of training one member; steps follow from its structure.
+    segments: into which it is cut; legs begin and end on these.
+  """
+
+  flops: float
+  segments: int
+
+  def steps(self, cost: trainee_lib.Cost) -> int:
+    """Training steps in one segment, rounded down."""
+    return int(self.flops / cost.flops_per_step * (1 + 1e-9)) // self.segments
+
+
+@dataclasses.dataclass(frozen=True)
+class Species:
+  """A structure and what follows from it.
+
+  Attributes:
+    id: by first appearance in the ledger.
+    structure: that its members share.
+    cost: of a member; None where the structure is impossible.
+    steps: of training in one segment; 0 where it is infeasible.
+    refusal: why it is infeasible, or None.
+  """
+
+  id: int
+  structure: trainee_lib.Structure
+  cost: trainee_lib.Cost | None
+  steps: int
+  refusal: str | None = None
+
+  @property
+  def segment_flops(self) -> float:
+    """Of training one member for one segment."""
+    return self.steps * self.cost.flops_per_step if self.steps else 0.0
+
+  @property
+  def segment_tokens(self) -> int:
+    """That one member sees in one segment."""
+    return self.steps * self.cost.tokens_per_step if self.steps else 0
+
+  @property
+  def evaluation_flops(self) -> float:
+    """Of the costliest evaluation of one member."""
+    return max(self.cost.flops_per_evaluation.values()) if self.steps else 0.0
+
+  def facts(self) -> dict[str, Any]:
+    """What the ledger says of it beside each leg."""
+    cost = self.cost
+    return {
+      'species': self.id,
+      'steps_per_segment': self.steps,
+      'weights': cost and cost.weights,
+      'flops_per_token': cost and cost.flops_per_step / cost.tokens_per_step,
+    }
+
+
+class Catalogue:
+  """All structures seen, in order of appearance.
+
+  Attributes:
+    species: by id.
+    evaluation_flops: the most that an evaluation of one member may cost.
+  """
+
+  def __init__(
+    self,
+    trainee: trainee_lib.Trainee,
+    budget: Budget,
+    baseline: trainee_lib.Structure,
+    *,
+    varied: bool,
+  ):
+    """Begins without any species.
+
+    Args:
+      trainee: what a member is.
+      budget: of one member.
+      baseline: its structure.
+      varied: whether members may have other structures.
+
+    Raises:
+      ValueError: the budget is too small for the baseline, or its structure
+        is impossible.
+    """
+    self._trainee, self._budget = trainee, budget
+    self._by_structure: dict[trainee_lib.Structure, Species] = {}
+    cost = trainee.cost(baseline)
+    if budget.steps(cost) < 1:
+      raise ValueError(
+        f'the budget is {budget.flops:.3g} FLOPs a member; expected at least'
+        f' {budget.segments * cost.flops_per_step:.3g}, one step in each'
+        f' of {budget.segments} segments'
+      )
+    most = _MOST_EVALUATION * budget.flops if varied else 0.0
+    self.evaluation_flops = max(most, *cost.flops_per_evaluation.values())
+    self.baseline = self._describe(baseline, 0)
+
+  @property
+  def species(self) -> list[Species]:
+    return list(self._by_structure.values())
+
+  def find(self, structure: trainee_lib.Structure) -> Species | None:
+    """The species of a structure that was seen before."""
+    return self._by_structure.get(structure)
+
+  def add(self, structure: trainee_lib.Structure) -> Species:
+    """The species of a structure, which gets the next id if it is new."""
+    if structure not in self._by_structure:
+      made = self._describe(structure, len(self._by_structure))
+      self._by_structure[structure] = made
+    return self._by_structure[structure]
+
+  def refuse(self, species: Species, reason: str) -> None:
+    """Marks a species as infeasible from now on."""
+    self._by_structure[species.structure] = dataclasses.replace(
+      species, refusal=reason
+    )
+
+  def _describe(self, structure: trainee_lib.Structure, number: int) -> Species:
+    try:
+      cost = self._trainee.cost(structure)
+    except ValueError as error:
+      return Species(number, structure, None, 0, str(error))
+    steps = self._budget.steps(cost)
+    evaluation = max(cost.flops_per_evaluation.values())
+    refusal = None
+    if steps < 1:
+      refusal = f'a step costs {cost.flops_per_step:.3g} FLOPs; expected less'
+      refusal += ' than a segment'
+    elif evaluation > self.evaluation_flops:
+      refusal = f'an evaluation costs {evaluation:.3g} FLOPs; expected at most'
+      refusal += f' {self.evaluation_flops:.3g}'
+    return Species(number, structure, cost, 0 if refusal else steps, refusal)
