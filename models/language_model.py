@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from models import cost as costs
-from models import hyperparameters as traced
 from models import (
   curriculum,
   growth,
@@ -21,6 +20,7 @@ from models import (
   transformer,
   windows,
 )
+from models import hyperparameters as traced
 from models.data import Corpus
 from models.structure import Structure
 
