@@ -189,7 +189,9 @@ class Campaign:
         break
       asked = standing['asked'] if standing else self._offer()
       legs = strategy.ask(asked['n'], asked['fresh']) if asked['n'] else []
-      legs = self.engine.admit(legs, repair=phase == 'search')
+      legs = self.engine.seats.admit(
+        legs, limit=asked['species'], repair=phase == 'search'
+      )
       if not legs and self.engine.idle():
         break
       results = self._advance(legs, standing)
@@ -249,7 +251,7 @@ class Campaign:
     standing: Record | None,
   ) -> None:
     live = self.round > self._resume_at
-    due = (self.round + 1) % self._rounds_per_checkpoint() == 0
+    due = self._checkpoint_due(standing)
     self._plan(standing)
     self._flush()
     self._pending = {
@@ -302,9 +304,10 @@ class Campaign:
         self._checkpoints.remove(name)
 
   def _offer(self) -> dict[str, Any]:
-    """What the strategy is asked for: slots, and members it may start."""
+    """What the strategy is asked for, and how many species may be live."""
     fresh = self.allowance.fresh() if self.phase == 'search' else None
-    return {'n': self.engine.free(), 'fresh': fresh}
+    seats = self.engine.max_species
+    return {'n': self.engine.free(), 'fresh': fresh, 'species': seats}
 
   def _plan(self, standing: Record | None) -> None:
     """Takes the plan of the ledger, or makes one once the speed is known.
@@ -339,11 +342,14 @@ class Campaign:
       for r in record['results']
     ]
 
-  def _rounds_per_checkpoint(self) -> int:
+  def _checkpoint_due(self, standing: Record | None) -> bool:
+    if standing:
+      return standing['checkpoint'] is not None
     flops = _FLOPS_PER_BYTE * self.engine.state_bytes
     baseline = self.engine.catalogue.baseline
     rounds = flops / (self.engine.size * baseline.segment_flops)
-    return min(_MOST_ROUNDS, max(1, round(rounds)))
+    every = min(_MOST_ROUNDS, max(1, round(rounds)))
+    return (self.round + 1) % every == 0
 
   def _newest_checkpoint(self) -> int:
     """Round of the newest checkpoint that the ledger names, or -1."""

@@ -45,6 +45,7 @@ class Engine:
   Attributes:
     budget: of one member.
     size: legs at work at once.
+    max_species: live at once.
     catalogue: of the structures seen.
     seats: which species are live, and whose legs are in which slots.
     checkpoints: of kept members and of all slots.
@@ -101,13 +102,12 @@ class Engine:
     self.catalogue = species_lib.Catalogue(
       trainee, budget, baseline, varied=varied
     )
-    self._limit = max_species if varied else 1
+    self.max_species = max_species if varied else 1
     self.seats = seats_lib.Seats(
       space,
       self.catalogue,
       size=slots,
       devices=self._mesh.shape['member'],
-      limit=self._limit,
     )
     self._data = jax.device_put(
       trainee.data, jax.NamedSharding(self._mesh, population_lib.SHARED)
@@ -146,7 +146,7 @@ class Engine:
   def state_bytes(self) -> int:
     """Of the slots of as many species as may be live, if like the baseline."""
     devices = self._mesh.shape['member']
-    return self._limit * devices * self._first.state_bytes
+    return self.max_species * devices * self._first.state_bytes
 
   @property
   def legs(self) -> list[Leg]:
@@ -174,10 +174,6 @@ class Engine:
     if leg.source and not leg.goes_on:
       share = self._inherited(self._origin(leg), species)
     return species.facts() | {'inherited': share}
-
-  def admit(self, legs: list[Leg], *, repair: bool = True) -> list[Leg]:
-    """Finds a species for each leg; see `seats.Seats.admit`."""
-    return self.seats.admit(legs, repair=repair)
 
   def start(self, legs: list[Leg], *, replay: bool = False) -> None:
     """Puts admitted legs into slots, with the weights that they name.

@@ -32,7 +32,6 @@ class Seats:
     *,
     size: int,
     devices: int,
-    limit: int,
   ):
     """All seats are free.
 
@@ -41,10 +40,9 @@ class Seats:
       catalogue: of structures; new ones are added to it.
       size: legs at work at once, and slots of each species.
       devices: over which slots are spread.
-      limit: seats.
     """
     self._space, self._catalogue = space, catalogue
-    self._size, self._devices, self._limit = size, devices, limit
+    self._size, self._devices = size, devices
     self.tables: dict[int, slots_lib.Table] = {}
     self.species_of: dict[int, int] = {}
     self.leaving: list[int] = []
@@ -67,7 +65,9 @@ class Seats:
     """Of a leg that was admitted."""
     return self._catalogue.species[self.species_of[leg.member]]
 
-  def admit(self, legs: list[Leg], *, repair: bool) -> list[Leg]:
+  def admit(
+    self, legs: list[Leg], *, limit: int, repair: bool = True
+  ) -> list[Leg]:
     """Finds a species for each leg, in order; returns them as they will run.
 
     A live species takes in whatever has its structure. A new one takes a free
@@ -80,6 +80,7 @@ class Seats:
 
     Args:
       legs: asked, at most `free()`.
+      limit: seats.
       repair: False admits every structure, whatever the limit: a confirmation
         must train what it confirms.
     """
@@ -87,12 +88,12 @@ class Seats:
     admitted = []
     for leg in legs:
       if not leg.goes_on:
-        leg = self._place(leg, needed, repair)
+        leg = self._place(leg, needed, limit, repair)
       species = self._catalogue.add(self._space.structure(leg.configuration))
       self.species_of[leg.member] = species.id
       self._configurations[leg.member] = leg.configuration
       if not species.refusal:
-        self._seat(species.id, needed)
+        self._seat(species.id, needed, limit)
       needed.add(species.id)
       admitted.append(leg)
     self.tables = dict(sorted(self.tables.items()))
@@ -142,15 +143,15 @@ class Seats:
   def _origin(self, leg: Leg) -> int:
     return self.species_of[leg.source[0]]
 
-  def _place(self, leg: Leg, needed: set[int], repair: bool) -> Leg:
+  def _place(self, leg: Leg, needed: set[int], limit: int, repair: bool) -> Leg:
     """The leg as it can be run: its own structure, or the nearest live one."""
     structure = self._space.structure(leg.configuration)
     known = self._catalogue.find(structure)
-    if known and (known.refusal or known.id in self.tables) or not repair:
+    if (known and (known.refusal or known.id in self.tables)) or not repair:
       return leg
-    room = len(self.tables) < self._limit or self._idle(needed) is not None
+    room = len(self.tables) < limit or self._idle(needed) is not None
     compiled = sum(s.steps > 0 for s in self._catalogue.species)
-    affordable = compiled < self._limit + len(self.species_of) // self._size
+    affordable = compiled < limit + len(self.species_of) // self._size
     if not self.tables or (room and (known or affordable)):
       return leg
     return self._repaired(leg)
@@ -165,10 +166,10 @@ class Seats:
       changed = self._space.traced().mutate(changed, rng)
     return dataclasses.replace(leg, configuration=changed)
 
-  def _seat(self, id: int, needed: set[int]) -> None:
+  def _seat(self, id: int, needed: set[int], limit: int) -> None:
     if id in self.tables:
       return
-    if len(self.tables) >= self._limit:
+    if len(self.tables) >= limit:
       idle = self._idle(needed)
       if idle is not None:
         del self.tables[idle]

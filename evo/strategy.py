@@ -110,7 +110,12 @@ class Strategy(abc.ABC):
 
   @abc.abstractmethod
   def tell(self, results: list[Result]) -> None:
-    """Takes the results of legs that were asked, in any number and order."""
+    """Takes the results of legs that were asked, in any number and order.
+
+    A leg may have been run with another structure than it was asked with,
+    where its own found no seat: what counts is the configuration of
+    `result.leg`.
+    """
 
   def pinned(self) -> set[member_lib.Weights]:
     """States that a leg asked later, or not yet told, may inherit.

@@ -13,9 +13,13 @@ from evo import engine as engine_lib
 from evo import population, strategies
 from evo import space as space_lib
 from evo import strategy as strategy_lib
-from launch import cli, settings
+from launch import parameters, settings
 from models import data as data_lib
 from models import language_model
+
+# A child of `evolution` whose lineage could give it less than this share of its
+# weights trains from scratch instead.
+_LEAST_SHARE = 0.5
 
 
 @dataclasses.dataclass
@@ -46,8 +50,7 @@ def prepare_backend(given: dict[str, Any]) -> None:
 
 def load_space(given: dict[str, Any]) -> space_lib.Space:
   """The space of the flags, free in the tiers that may change."""
-  space = space_lib.load(cli.find_space(given['space']))
-  return space.restrict(given['tiers']).traced()
+  return parameters.load(given['space']).restrict(given['tiers'])
 
 
 def load_trainee(
@@ -58,7 +61,7 @@ def load_trainee(
     given['data'] or None,
     given['tokenizer'],
     tuple(given['splits']),
-    context=space.baseline['context'],
+    context=_longest_context(space),
     evaluation_tokens=given['evaluation_tokens'],
   )
   on_cpu = jax.default_backend() == 'cpu'
@@ -74,8 +77,8 @@ def build(given: dict[str, Any]) -> Experiment:
     OSError: a file cannot be read.
   """
   space = load_space(given)
-  strategy = _strategy(given, space)
   trainee = load_trainee(given, space)
+  strategy = _strategy(given, space, trainee)
   sizes = settings.mesh_sizes(given['mesh'])
   mapped = given['mapping'] == 'map' or (
     given['mapping'] == 'auto' and jax.default_backend() == 'cpu'
@@ -88,16 +91,23 @@ def build(given: dict[str, Any]) -> Experiment:
     slots=given['population'],
     mesh=population.make_mesh(sizes) if sizes else None,
     mapped=mapped,
+    crossing=trainee,
+    max_species=given['max_species'],
   )
   return Experiment(trainee, space, strategy, engine)
 
 
 def _strategy(
-  given: dict[str, Any], space: space_lib.Space
+  given: dict[str, Any],
+  space: space_lib.Space,
+  trainee: language_model.LanguageModel,
 ) -> strategy_lib.Strategy:
   options = {}
   if given['strategy'] == 'evolution':
     options['inherit_at'] = given['inherit_at']
+    options['inherits'] = lambda old, new: (
+      trainee.share(old, new) >= _LEAST_SHARE
+    )
   return strategies.make(
     given['strategy'],
     space,
@@ -118,6 +128,12 @@ def _budget(
   if flops is None:
     flops = given['member_tokens'] * cost.flops_per_step / cost.tokens_per_step
   return engine_lib.Budget(flops, given['segments'])
+
+
+def _longest_context(space: space_lib.Space) -> int:
+  """Of all members: evaluation has to score the same targets for each."""
+  p = space.by_name['context']
+  return max(p.values) if 'context' in space.free else p.default
 
 
 def _accelerators() -> bool:

@@ -12,6 +12,22 @@ from launch import cli
 from models import structure
 
 
+def load(name: str) -> space_lib.Space:
+  """A ready space, or the one in a JSON file, checked against the model.
+
+  Raises:
+    ValueError: one line naming the file and the path in it.
+    OSError: a file cannot be read.
+  """
+  path = cli.find_space(name)
+  space = space_lib.load(path, cli.ready_space)
+  try:
+    check(space)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
+  return space
+
+
 def check(space: space_lib.Space) -> None:
   """Raises ValueError unless the model has all parameters of a space.
 

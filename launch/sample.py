@@ -12,7 +12,7 @@ from absl import flags
 
 from launch import cli
 from launch import experiment as experiment_lib
-from models import sampling, transformer
+from models import hyperparameters, sampling, transformer
 
 
 def main(argv: list[str]) -> None:
@@ -31,6 +31,7 @@ def main(argv: list[str]) -> None:
     text = sampling.sample(
       structure,
       _weights(workdir, structure),
+      space.hyperparameters(configuration),
       trainee.corpus.tokenizer,
       values.prompt,
       values.length,
@@ -51,7 +52,9 @@ def _configuration(workdir: pathlib.Path) -> dict:
 
 
 def _weights(workdir: pathlib.Path, structure) -> dict:
-  abstract = jax.eval_shape(lambda: transformer.init_weights(structure, 0, 1.0))
+  abstract = jax.eval_shape(
+    lambda: transformer.init_weights(structure, 0, hyperparameters.complete({}))
+  )
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(
       (workdir / 'champion' / 'weights').resolve(), abstract

@@ -15,7 +15,6 @@ import signal
 import sys
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from absl import flags
 
@@ -127,9 +126,17 @@ def _export(
   leg, stop = campaign.best.leg, campaign.best.stop
   folder = (workdir / 'champion').resolve()
   folder.mkdir(exist_ok=True)
-  state = experiment.engine.restore_kept((leg.member, stop))
+  space, state = (
+    experiment.space,
+    experiment.engine.restore_kept((leg.member, stop)),
+  )
+  weights = experiment.trainee.trained_weights(
+    space.structure(leg.configuration),
+    space.hyperparameters(leg.configuration),
+    state,
+  )
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(folder / 'weights', state['weights'], force=True)
+    checkpointer.save(folder / 'weights', weights, force=True)
   _write_json(folder / 'configuration.json', leg.configuration)
 
 
@@ -150,9 +157,7 @@ def _describe(
     'slots': given['population'],
     'space': space.to_json(),
     'baseline': space.baseline,
-    'weights': sum(
-      leaf.size for leaf in jax.tree.leaves(engine.row['weights'])
-    ),
+    'weights': engine.cost.weights,
     'data_digest': experiment.trainee.digest,
     'command': settings.command(given),
     'versions': {

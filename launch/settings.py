@@ -16,6 +16,7 @@ CHANGEABLE = (
   'max_members',
   'max_minutes',
   'max_flops',
+  'max_species',
   'mesh',
   'mapping',
 )
@@ -52,6 +53,9 @@ def define() -> None:
   integer('max_members', 24, 'Members to train to their end; 0 is no bound.')
   number('max_minutes', None, 'Wall clock, confirmation included.')
   number('max_flops', None, 'FLOPs charged, confirmation included.')
+  integer(
+    'max_species', 4, 'Structures that train side by side.', lower_bound=1
+  )
   integer(
     'confirm_seeds',
     4,

@@ -20,22 +20,6 @@ _HEADINGS = ('name', 'kind', 'default', 'a new value', 'range and condition')
 _GAP = '  '
 
 
-def load(name: str) -> space_lib.Space:
-  """A ready space, or the one in a JSON file, checked against the model.
-
-  Raises:
-    ValueError: one line naming the file and the path in it.
-    OSError: a file cannot be read.
-  """
-  path = cli.find_space(name)
-  space = space_lib.load(path, cli.ready_space)
-  try:
-    parameters.check(space)
-  except ValueError as error:
-    raise ValueError(f'{path}: {error}') from error
-  return space
-
-
 def describe(space: space_lib.Space) -> str:
   """A table of the parameters by tier, then how many there are.
 
@@ -116,7 +100,7 @@ def main(argv: list[str]) -> int:
   """Prints the space of --space, or the part of it in --tiers."""
   del argv
   with cli.input_errors():
-    space = load(flags.FLAGS.space)
+    space = parameters.load(flags.FLAGS.space)
     space = space.restrict(flags.FLAGS.tiers)
   print(describe(space))
   return 0

@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy as np
 from evo import member as member_lib
 from evo import space as space_lib
 from evo import strategy
+
+Structure = tuple[tuple[str, Any], ...]
 
 
 @dataclasses.dataclass
@@ -22,6 +26,7 @@ class _Member:
     configuration: of the member.
     origin: the root whose state at the inheritance point its lineage holds;
       its own id where it trains from scratch.
+    root: structure of the origin.
     loss: at the end of its budget; infinite for a failure.
   """
 
@@ -29,6 +34,7 @@ class _Member:
   parent: int | None
   configuration: member_lib.Configuration
   origin: int
+  root: Structure
   loss: float = math.inf
 
 
@@ -53,8 +59,8 @@ class Evolution(strategy.Strategy):
   lineages are as long as each other. Since descendants all share the first h
   segments of a root, trained under the root's configuration, a share
   `scratch` of the children become roots themselves; otherwise every member
-  for ever would descend from prefixes of the first few. A child of another
-  structure is always a root: its parent's weights would not fit.
+  for ever would descend from prefixes of the first few. So does a child whose
+  structure `inherits` says is too far from its lineage's root.
   """
 
   def __init__(
@@ -68,6 +74,7 @@ class Evolution(strategy.Strategy):
     scratch: float = 0.25,
     step: float = 0.15,
     resample: float = 0.1,
+    inherits: Callable[[Structure, Structure], bool] = operator.eq,
     **shared: Any,
   ):
     """Sets up.
@@ -87,6 +94,8 @@ class Evolution(strategy.Strategy):
         inherit.
       step: of `Space.mutate`, as a share of a parameter's range.
       resample: of `Space.mutate`, probability of a new draw instead.
+      inherits: whether a child may take over weights, given the structures of
+        its lineage's root and of itself; equal ones only by default.
       **shared: of `Strategy`. As many members as the population start first.
     """
     super().__init__(space, **shared)
@@ -103,6 +112,7 @@ class Evolution(strategy.Strategy):
     self.scratch = scratch
     self.step = step
     self.resample = resample
+    self.inherits = inherits
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * self.segments, 9))
     self._flying: dict[int, _Member] = {}
@@ -123,6 +133,10 @@ class Evolution(strategy.Strategy):
     # By id: what came in one batch must not depend on the slots it ran in.
     for result in sorted(results, key=lambda r: r.leg.member):
       member = self._flying.pop(result.leg.member)
+      # As it was run: a proposal without a seat gets another structure.
+      member.configuration = result.leg.configuration
+      if member.origin == member.id:
+        member.root = self.space.structure(member.configuration)
       if result.leg.stop < self.segments and result.ok:
         self._ready.append(member)
       else:
@@ -163,7 +177,8 @@ class Evolution(strategy.Strategy):
     early = member < max(self.population, len(self.initial))
     if early or not any(math.isfinite(m.loss) for m in self._window):
       configuration = self.initial_configuration(member)
-      return _Member(member, None, configuration, origin=member)
+      root = self.space.structure(configuration)
+      return _Member(member, None, configuration, member, root)
     parent = self._winner(rng)
     configuration = parent.configuration
     if rng.random() < self.crossover:
@@ -172,13 +187,11 @@ class Evolution(strategy.Strategy):
     configuration = self.space.mutate(
       configuration, rng, step=self.step, resample=self.resample
     )
-    origin = member
+    origin, root = member, self.space.structure(configuration)
     if self.inherited and rng.random() >= self.scratch:
-      # All members of a lineage have the structure of its origin.
-      structure = self.space.structure
-      if structure(configuration) == structure(parent.configuration):
-        origin = parent.origin
-    return _Member(member, parent.id, configuration, origin)
+      if self.inherits(parent.root, root):
+        origin, root = parent.origin, parent.root
+    return _Member(member, parent.id, configuration, origin, root)
 
   def _winner(self, rng: np.random.Generator) -> _Member:
     """Wins a tournament among the window; never a failure."""

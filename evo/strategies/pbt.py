@@ -116,8 +116,13 @@ class PBT(strategy.Strategy):
 
   def tell(self, results: list[strategy.Result]) -> None:
     for result in results:
-      self._flying.remove(result.leg.member)
-      self._losses[result.leg.member] = strategy.selection_loss(result)
+      member = result.leg.member
+      self._flying.remove(member)
+      self._losses[member] = strategy.selection_loss(result)
+      # As it was run: a proposal without a seat gets another structure.
+      self._cohort[member] = dataclasses.replace(
+        self._cohort[member], configuration=result.leg.configuration
+      )
 
   def _select(
     self, losses: dict[int, float], rng: np.random.Generator

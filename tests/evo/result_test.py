@@ -6,7 +6,6 @@ import pytest
 
 from evo import bounds as bounds_lib
 from evo import result as result_lib
-from evo import rows as rows_lib
 
 OTHER, THIRD = {'x': 0.7}, {'x': 0.9}
 
