@@ -130,6 +130,7 @@ GROWTHS = [
   ({'heads': 4, 'kv_sharing': 4}, {'heads': 6, 'kv_sharing': 1}),
   ({'position': 'learned', 'qk_norm': False}, {'context': 9}),
   ({}, {'context': 9}),
+  ({'position': 'learned'}, {'context': 3}),  # for sequences as short as that
   ({'tied': True}, {'tied': False}),
   ({}, {'value_embeddings': 'alternate'}),
   ({'value_embeddings': 'alternate'}, {'value_embeddings': 'all'}),
@@ -251,6 +252,15 @@ def test_preserves_is_true_of_no_change_that_shows(reverse):
   assert {'batch', 'context', 'dropout', 'ema', 'value_embeddings'} <= claimed
 
 
+def test_queries_that_lose_their_keys_are_not_preserved():
+  old = _small(heads=4, kv_sharing=2)
+  new = dataclasses.replace(old, heads=6, kv_sharing=3)
+  # Every key head is still there, but query 2 has another one than before.
+  assert not growth.preserves(old, new)
+  with pytest.raises(AssertionError, match='Mismatched'):
+    _check_logits(old, new)
+
+
 @hypothesis.given(structures)
 @settings(max_examples=40)
 def test_axes_are_those_of_the_transformer(s):
@@ -362,7 +372,7 @@ def test_a_shared_key_head_is_that_of_the_first_of_its_queries():
 
 def test_moments_of_a_child_are_those_it_would_have_had():
   """What continues a weight has its gradient; copies of it share that."""
-  old = _small(heads=2, kv_sharing=2, tied=True, activation='gelu')
+  old = _small(kv_sharing=2, tied=True, activation='gelu', scalars=True)
   new = dataclasses.replace(
     old, depth=3, heads=4, kv_sharing=1, mlp_ratio=3, tied=False
   )
