@@ -16,6 +16,11 @@ Result = member_lib.Result
 Weights = member_lib.Weights
 
 
+# Compiling has to stay small against training: beyond the first ones, a new
+# species has to be paid for by so many members for each slot.
+_MEMBERS_PER_SPECIES = 2
+
+
 class Seats:
   """The live species and their tables of slots.
 
@@ -72,8 +77,7 @@ class Seats:
 
     A live species takes in whatever has its structure. A new one takes a free
     seat, or that of the species that has been without work for longest, and
-    may do so `limit` times and once more for every `size` members: compiling
-    has to stay small against training. A leg that finds no seat gets the
+    may do so `limit` times and once more for every `2 * size` members. A leg that finds no seat gets the
     structure of the live species nearest to its own; where that leaves a copy
     of its parent's configuration, it is mutated once more. A member that goes
     on always finds its species.
@@ -151,7 +155,8 @@ class Seats:
       return leg
     room = len(self.tables) < limit or self._idle(needed) is not None
     compiled = sum(s.steps > 0 for s in self._catalogue.species)
-    affordable = compiled < limit + len(self.species_of) // self._size
+    paid = len(self.species_of) // (_MEMBERS_PER_SPECIES * self._size)
+    affordable = compiled < limit + paid
     if not self.tables or (room and (known or affordable)):
       return leg
     return self._repaired(leg)

@@ -83,6 +83,9 @@ def values() -> dict[str, Any]:
     for name in flags.FLAGS
     if flags.FLAGS.find_module_defining_flag(name) == define.__module__
   }
+  limited = given['max_minutes'] is not None or given['max_flops'] is not None
+  if limited and flags.FLAGS['max_members'].using_default_value:
+    given['max_members'] = 0  # The quick preset's bound is not meant here.
   for name in names:
     _require(given, name, given[name] >= 0, 'a number of at least 0')
   for name in ('member_flops', 'max_minutes', 'max_flops'):
