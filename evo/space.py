@@ -76,15 +76,13 @@ class Space:
     Raises:
       ValueError: an unknown tier, or nothing is left to change.
     """
-    tiers = tuple(tiers)
-    known = 'one of ' + ', '.join(parameter.TIERS)
+    tiers, words = tuple(tiers), f'one of {", ".join(parameter.TIERS)}'
     for tier in tiers:
-      document.require(tier in parameter.TIERS, 'tier', tier, known)
+      document.require(tier in parameter.TIERS, 'tier', tier, words)
     free = {name for name in self.free if self.by_name[name].tier in tiers}
     if not free:
-      what = f'space {self.name} has nothing to change in tiers'
-      expected = 'expected a tier with a free parameter'
-      raise ValueError(f'{what} {document.show(tiers)}; {expected}')
+      what = f'{self.name} has nothing to change in tiers {list(tiers)}'
+      raise ValueError(f'{what}; expected a tier with a free parameter')
     return dataclasses.replace(self, free=frozenset(free))
 
   def traced(self) -> 'Space':
@@ -232,9 +230,7 @@ class Space:
     Distances of structural parameters add up: numbers by how far apart they
     lie on their scale, at most 1; text, true and false 1 unless they are the
     same. The first of those equally near; its own where it is among them.
-
-    Raises:
-      ValueError: there are no structures.
+    Raises ValueError where there are none.
     """
     document.require(structures, 'structures', structures, 'at least one')
     if (own := self.structure(configuration)) in structures:
@@ -249,10 +245,9 @@ class Space:
   def with_structure(
     self, configuration: Configuration, structure: tuple
   ) -> Configuration:
-    """The configuration with another structure, one of `structure`'s.
+    """The configuration with another structure, as from `structure`.
 
-    Traced parameters keep their values where they stay active. What becomes
-    active starts at its default, as `canonical` had it.
+    What stays active keeps its value; what becomes active is at its default.
     """
     return self.canonical(configuration | dict(structure))
 
@@ -302,7 +297,7 @@ class Space:
     """
     given = (base.by_name, base.free) if base else (None, frozenset())
     parameters, free = extension.merge(value, *given)
-    return cls(value['name'], tuple(parameters.values()), free)
+    return cls(value['name'], parameters.values(), free)
 
 
 def load(

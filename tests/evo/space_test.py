@@ -238,9 +238,12 @@ def test_numbers_are_as_far_apart_as_on_their_scale_and_labels_by_1():
   for values in ((3, 5), (5, 3)):
     pair = [space.structure(near | {'layers': v}) for v in values]
     assert space.nearest(space.baseline, pair) == pair[0]
-  with pytest.raises(
-    ValueError, match=r'structures is \[\]; expected at least'
-  ):
+  # Rounding may leave no distance between two; its own still wins.
+  wide = Parameter('w', 'float', 'objective', 0, -1e9, 1e9, structural=True)
+  pair = [(('w', 1e-12),), (('w', 0.0),)]
+  assert wide.distance(1e-12, 0.0) == 0
+  assert Space('wide', [wide]).nearest({'w': 0.0}, pair) == pair[1]
+  with pytest.raises(ValueError, match=r'structures is \[\]; expected at le'):
     space.nearest(space.baseline, [])
 
 
@@ -420,6 +423,7 @@ def test_an_inactive_parameter_goes_back_to_its_default():
   assert space.active(values) == ('momentum', 'nesterov', 'rule')
   adam = space.canonical(values | {'rule': 'adam'})
   assert adam == {'momentum': 0.5, 'nesterov': 0, 'rule': 'adam'}
+  assert space.with_structure(values, (('rule', 'adam'),)) == adam
   assert space.active(adam) == ('rule',)
   # A grandchild sleeps with its parent, and alone where a value is not listed.
   assert space.canonical(values | {'momentum': 0.7})['nesterov'] == 0

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from evo import space as space_lib
-from launch import cli
+from launch import cli, parameters
 from launch import space as launch_space
 
 READY = ('nanogpt', 'nanochat')
@@ -78,7 +78,7 @@ def test_the_command_shows_a_space_of_ones_own(tmp_path):
   assert done.returncode == 0, done.stderr
   assert re.search(r'^depth +int +6 +structural +fixed$', done.stdout, re.M)
   assert done.stdout.rstrip() == launch_space.describe(
-    launch_space.load(str(path))
+    parameters.load(str(path))
   )
 
 
