@@ -24,7 +24,7 @@ class Corpus:
     train: `[tokens]`, the smallest of uint8, uint16 and int32.
     evaluation: windows of each of the other splits that are present.
     tokenizer: encodes prompts and decodes samples.
-    context: inputs in a window.
+    context: inputs in a window of evaluation; that of a structure divides it.
     sizes: tokens in each split.
     digest: SHA-256 of the tokens, the bounds of the splits and the windows.
   """
@@ -66,7 +66,8 @@ def load(
     splits: fractions of train, search, confirm and locked, 1 together; the
       last two may be 0, which leaves them out. Data is cut in that order; the
       standard library is dealt out by whole files.
-    context: inputs in a window.
+    context: inputs in a window of evaluation, the largest that a structure may
+      have; others divide it.
     evaluation_tokens: targets that an evaluation scores, in whole windows
       spread evenly over the split; 0 scores every token of the split but its
       first, which nothing precedes.

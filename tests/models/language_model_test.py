@@ -205,7 +205,8 @@ def test_every_hyperparameter_matters_and_none_compiles_anything(
 
 
 def test_a_member_mapped_among_others_is_the_member_alone(model):
-  pairs = _pairs(depth=1, **EVERYTHING)
+  # Dropout's generator takes half of the time to compile.
+  pairs = _pairs(**EVERYTHING | {'depth': 1, 'dropout': False})
   h, run = _hyperparameters(), _member(model, pairs, 3)
   together = jax.jit(lambda h, seeds: jax.lax.map(lambda s: run(h, s), seeds))(
     h, jnp.arange(2)

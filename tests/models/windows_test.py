@@ -59,3 +59,22 @@ def test_more_targets_than_there_are_score_the_whole_split():
     windows.spread(TOKENS, 8, 10**9, 1.0), windows.spread(TOKENS, 8, 0, 1.0)
   ):
     np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize('context', [1, 2, 4, 8])
+@pytest.mark.parametrize('size', [9, 20, 97, 100])
+def test_shorter_windows_score_the_same_targets_in_the_same_order(
+  context, size
+):
+  whole = windows.spread(TOKENS[:size], 8, 0, 1.5)
+  rows, first, ratio = windows.cut(whole, context)
+  assert rows.shape == (len(whole.tokens) * 8 // context, context + 1)
+  assert (np.diff(rows, axis=1) == 1).all() and ratio == 1.5
+  scored = np.concatenate([row[1 + f :] for row, f in zip(rows, first)])
+  np.testing.assert_array_equal(scored, np.arange(1, size))
+
+
+def test_windows_cut_to_their_own_length_are_themselves():
+  whole = windows.spread(TOKENS, 8, 0, 1.0)
+  for a, b in zip(windows.cut(whole, 8), whole):
+    np.testing.assert_array_equal(a, b)
