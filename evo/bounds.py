@@ -153,6 +153,8 @@ class Allowance:
   def _cost(self, leg: member_lib.Leg) -> float:
     """FLOPs of a run that begins with a leg."""
     species = self._engine.seats.species(leg)
+    if species.refusal:
+      return 0.0
     segments = self._engine.budget.segments - leg.start
     evaluations = self._evaluations * species.evaluation_flops
     return segments * species.segment_flops + evaluations

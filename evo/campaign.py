@@ -231,6 +231,10 @@ class Campaign:
   ) -> None:
     self.flops += sum(result.flops for result in results)
     self.tokens += sum(result.tokens for result in results)
+    for result in results:
+      if result.status == member_lib.INFEASIBLE:
+        why = self.engine.seats.species(result.leg).refusal
+        self.log('infeasible', member=result.leg.member, reason=why)
     if self.phase != 'search':
       return
     self.allowance.start(legs, self.strategy.takes_over)

@@ -6,9 +6,7 @@ slots are plain bookkeeping, so a ledger can be replayed through them without a
 device; the arrays follow from a checkpoint.
 """
 
-import os
 import time
-from concurrent import futures
 from typing import Any
 
 import jax
@@ -19,6 +17,7 @@ from evo import checkpoint as checkpoint_lib
 from evo import inheritance
 from evo import member as member_lib
 from evo import population as population_lib
+from evo import populations as populations_lib
 from evo import program as program_lib
 from evo import round as round_lib
 from evo import seats as seats_lib
@@ -50,7 +49,6 @@ class Engine:
     seats: which species are live, and whose legs are in which slots.
     checkpoints: of kept members and of all slots.
     meter: where the time went.
-    refusals: (structure, why) of species found infeasible and not yet told.
   """
 
   def __init__(
@@ -90,13 +88,11 @@ class Engine:
     """
     self.budget, self.size = budget, slots
     self.meter = program_lib.Meter()
-    self.refusals: list[tuple[trainee_lib.Structure, str]] = []
     self._trainee, self._space, self._crossing = trainee, space, crossing
     self.checkpoints = checkpoint_lib.Checkpoints(
       epath.Path(workdir) / 'checkpoints'
     )
     self._mesh = population_lib.make_mesh(_divisor(slots)) if not mesh else mesh
-    self._mapped, self._memory = mapped, memory or _device_memory()
     baseline = space.structure(space.baseline)
     varied = any(space.by_name[name].structural for name in space.free)
     self.catalogue = species_lib.Catalogue(
@@ -109,11 +105,17 @@ class Engine:
       size=slots,
       devices=self._mesh.shape['member'],
     )
-    self._data = jax.device_put(
-      trainee.data, jax.NamedSharding(self._mesh, population_lib.SHARED)
+    self._populations = populations_lib.Populations(
+      trainee,
+      self.catalogue,
+      tuple(space.hyperparameters(space.baseline)),
+      slots=slots,
+      segments=budget.segments,
+      mesh=self._mesh,
+      mapped=mapped,
+      meter=self.meter,
+      memory=memory,
     )
-    self._populations: dict[int, population_lib.Population] = {}
-    self._first = self._make_population(self.catalogue.baseline)
     self._filling: dict[int, slots_lib.Filling] = {}
     self._foreign: dict[int, Any] = {}  # Rows of other species, by member.
     self._now: dict[int, round_lib.Turn] = {}  # Dispatched, not yet collected.
@@ -146,7 +148,7 @@ class Engine:
   def state_bytes(self) -> int:
     """Of the slots of as many species as may be live, if like the baseline."""
     devices = self._mesh.shape['member']
-    return self.max_species * devices * self._first.state_bytes
+    return self.max_species * devices * self._populations.baseline.state_bytes
 
   @property
   def legs(self) -> list[Leg]:
@@ -189,27 +191,14 @@ class Engine:
       self._foreign = {leg.member: self._read(leg) for leg in legs}
       self._filling = self.seats.start(legs)
     for id in self.seats.leaving:
-      if id in self._populations:
-        self._populations[id].release()
+      self._populations.release(id)
     self.seats.leaving.clear()
 
   def compile(self) -> None:
     """Compiles the live species, side by side; a second call is free."""
-    waiting = [
-      id for id in self.seats.tables if not self._population(id).compiled
-    ]
-    if not waiting:
-      return
-    begin = time.monotonic()
-    with futures.ThreadPoolExecutor() as pool:
-      jobs = [
-        pool.submit(self._population(id).compile, ('search',)) for id in waiting
-      ]
-      for job in jobs:
-        job.result()
-    self.meter.compiling += time.monotonic() - begin
-    for id in waiting:
-      self._check_memory(id)
+    refused = self._populations.compile(list(self.seats.tables))
+    for id, reason in refused.items():
+      self.seats.refuse(id, reason)
 
   def dispatch(self) -> None:
     """Starts one segment of each species, and the evaluations that end it.
@@ -217,11 +206,12 @@ class Engine:
     Species that are compiled go first: what is new compiles while they train.
     """
     self._now = {}
-    ready = [id for id in self.seats.tables if self._population(id).compiled]
+    live = list(self.seats.tables)
+    ready = [id for id in live if self._populations[id].compiled]
     for id in ready:
       self._dispatch(id)
     self.compile()
-    for id in self.seats.tables:
+    for id in live:
       if id not in ready:
         self._dispatch(id)
     self._filling, self._foreign = {}, {}
@@ -237,17 +227,20 @@ class Engine:
     if any(turn.metrics for turn in this.values()):
       self._stopwatch.stop(this)
     self._last = this
-    results = [self._refused(leg) for leg in self.seats.ending_at_once()]
+    results = [
+      Result(leg, member_lib.INFEASIBLE, {}, stop=leg.start)
+      for leg in self.seats.ending_at_once()
+    ]
     for id, turn in this.items():
       metrics = turn.read() if turn.metrics else {}
-      table = self.seats.tables[id]
+      table, species = self.seats.tables[id], self.catalogue.species[id]
       for slot, ends in zip(table, table.ending()):
         leg = slot.leg
         if leg and leg.member in dead:
-          results.append(self._result(leg, slot.done + 1, None))
+          results.append(species.result(leg, slot.done + 1, None))
         elif ends:
           losses = {s: metrics[leg.member][s] for s in leg.splits}
-          results.append(self._result(leg, slot.done + 1, losses))
+          results.append(species.result(leg, slot.done + 1, losses))
     # By id, so that a record does not tell which slots the members were in.
     return sorted(results, key=lambda result: result.leg.member)
 
@@ -268,9 +261,10 @@ class Engine:
     """The kept state of a member, on the host."""
     abstract = jax.tree.map(
       lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype),
-      self._population(self.seats.species_of[weights[0]]).row,
+      self._populations[self.seats.species_of[weights[0]]].row,
     )
-    return _host(self.checkpoints.restore(kept_name(weights), abstract))
+    rows = self.checkpoints.restore(kept_name(weights), abstract)
+    return populations_lib.host_row(rows)
 
   def save(self, name: str) -> None:
     """Saves all slots, and which members turned out dead in the last round."""
@@ -279,22 +273,17 @@ class Engine:
     def note() -> dict[str, list[int]]:
       return {'dead': sorted(set().union(*(turn.dead() for turn in turns)))}
 
-    tree = {
-      f'species-{id}': self._populations[id].snapshot()
-      for id in self.seats.tables
-    }
+    tree = self._populations.snapshot(list(self.seats.tables))
     self.checkpoints.save(name, tree, note)
 
   def restore(self, name: str) -> None:
     """Reads all slots back; the tables must have been replayed up to there."""
-    abstract = {
-      f'species-{id}': self._population(id).abstract_state()
-      for id in self.seats.tables
-    }
+    live = list(self.seats.tables)
+    abstract = self._populations.abstract(live)
     states = self.checkpoints.restore(name, abstract)
+    self._populations.restore(states, live)
     dead = self.checkpoints.note(name)['dead']
     for id, table in self.seats.tables.items():
-      self._populations[id].state = states[f'species-{id}']
       losses = [np.nan if x and x.member in dead else 0.0 for x in table.legs]
       self._last[id] = round_lib.Turn(table.legs, np.array(losses), {})
 
@@ -318,7 +307,7 @@ class Engine:
     """Gives the slots of new legs their states."""
     population, table = self._populations[id], self.seats.tables[id]
     population.allocate()
-    filling = self._filling.get(id)
+    filling = self._filling.pop(id, None)
     if not filling or not filling.any():
       return
     if filling.moved:
@@ -336,7 +325,8 @@ class Engine:
       if row is None:
         row = self.restore_kept(weights)
       else:
-        row = self._cross(table[place].leg, row, _host(population.take(place)))
+        fresh_row = self._populations.row(id, place)
+        row = self._cross(table[place].leg, row, fresh_row)
       population.place(place, row)
     # Waiting here keeps the filling of slots out of the training time.
     jax.block_until_ready(population.state)
@@ -350,8 +340,7 @@ class Engine:
     held = self.seats.find(leg.source)
     if held is None:
       return self.restore_kept(leg.source)
-    id, slot = held
-    return _host(self._populations[id].take(slot))
+    return self._populations.row(*held)
 
   def _cross(self, leg: Leg, row: Any, fresh: Any) -> Any:
     """A state of another species as this leg's species takes it over."""
@@ -401,82 +390,8 @@ class Engine:
       dead |= {m for m in turn.dead() if working.get(m) is legs[m]}
     return dead
 
-  def _result(
-    self, leg: Leg, stop: int, metrics: dict[str, float] | None
-  ) -> Result:
-    """The result of a leg; `metrics` is None where the member was culled."""
-    species = self.seats.species(leg)
-    cost, segments = species.cost, stop - leg.start
-    ok = metrics is not None and bool(
-      np.all(np.isfinite(list(metrics.values())))
-    )
-    metrics = metrics or {}
-    return Result(
-      leg=leg,
-      status=member_lib.OK if ok else member_lib.DIVERGED,
-      metrics=metrics if ok else {},
-      flops=segments * species.segment_flops
-      + sum(cost.flops_per_evaluation[split] for split in metrics),
-      tokens=segments * species.segment_tokens,
-      stop=stop,
-    )
-
-  def _refused(self, leg: Leg) -> Result:
-    return Result(leg, member_lib.INFEASIBLE, {}, stop=leg.start)
-
-  def _population(self, id: int) -> population_lib.Population:
-    if id not in self._populations:
-      species = self.catalogue.species[id]
-      same = species.structure == self.catalogue.baseline.structure
-      self._populations[id] = (
-        self._first if same else self._make_population(species)
-      )
-    return self._populations[id]
-
-  def _make_population(self, species: Species) -> population_lib.Population:
-    return population_lib.Population(
-      self._trainee,
-      species.structure,
-      tuple(self._space.hyperparameters(self._space.baseline)),
-      slots=self.size,
-      steps=species.steps,
-      total_steps=species.steps * self.budget.segments,
-      mesh=self._mesh,
-      data=self._data,
-      mapped=self._mapped,
-      meter=self.meter,
-    )
-
-  def _check_memory(self, id: int) -> None:
-    """Refuses a species that does not fit beside the others."""
-    others = sum(
-      self._populations[other].state_bytes
-      for other in self.seats.tables
-      if other != id and self._populations[other].state is not None
-    )
-    need = others + self._populations[id].peak_bytes
-    if need > self._memory:
-      reason = f'needs {need:.3g} bytes of memory; expected at most'
-      reason += f' {self._memory:.3g}'
-      self.seats.refuse(id, reason)
-
 
 def _divisor(slots: int) -> dict[str, int]:
   """As many devices as divide the slots."""
   sizes = range(1, jax.device_count() + 1)
   return {'member': max(size for size in sizes if slots % size == 0)}
-
-
-def _device_memory() -> float:
-  """Bytes that each device has; CPU devices share the machine's memory."""
-  device = jax.local_devices()[0]
-  stats = device.memory_stats()
-  if stats:
-    return float(stats['bytes_limit'])
-  pages, size = os.sysconf('SC_PHYS_PAGES'), os.sysconf('SC_PAGE_SIZE')
-  return float(pages * size) / jax.local_device_count()
-
-
-def _host(rows: Any) -> Any:
-  """One row `[1, ...]` of each array, on the host."""
-  return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)

@@ -1,9 +1,14 @@
 """Species: what members that share a structure share, and what they cost."""
 
 import dataclasses
+import math
 from typing import Any
 
+from evo import member as member_lib
 from evo import trainee as trainee_lib
+
+Leg = member_lib.Leg
+Result = member_lib.Result
 
 # Where an evaluation of a structure would cost more than this share of a
 # member's training (and more than the baseline's does), it is infeasible:
@@ -60,6 +65,23 @@ class Species:
   def evaluation_flops(self) -> float:
     """Of the costliest evaluation of one member."""
     return max(self.cost.flops_per_evaluation.values()) if self.steps else 0.0
+
+  def result(
+    self, leg: Leg, stop: int, metrics: dict[str, float] | None
+  ) -> Result:
+    """The result of a leg; `metrics` is None where the member was culled."""
+    segments = stop - leg.start
+    ok = metrics is not None and all(map(math.isfinite, metrics.values()))
+    metrics = metrics or {}
+    return Result(
+      leg=leg,
+      status=member_lib.OK if ok else member_lib.DIVERGED,
+      metrics=metrics if ok else {},
+      flops=segments * self.segment_flops
+      + sum(self.cost.flops_per_evaluation[split] for split in metrics),
+      tokens=segments * self.segment_tokens,
+      stop=stop,
+    )
 
   def facts(self) -> dict[str, Any]:
     """What the ledger says of it beside each leg."""

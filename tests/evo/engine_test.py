@@ -68,9 +68,13 @@ def legs_of(nanogpt, count):
   ]
 
 
+def start(work, legs):
+  work.start(work.seats.admit(legs, limit=1))
+
+
 def run(work, legs):
   """Runs legs to their end; returns losses by member."""
-  work.start(legs)
+  start(work, legs)
   losses = {}
   while not work.idle():
     work.dispatch()
@@ -81,8 +85,7 @@ def run(work, legs):
 
 
 def row(work, weights):
-  state = work._population.take(work.slots.find(weights))
-  return jax.tree.map(lambda leaf: np.asarray(leaf)[0], state)
+  return work._populations.row(*work.seats.find(weights))
 
 
 @pytest.mark.parametrize('devices', [1, 4])
@@ -152,13 +155,11 @@ def test_an_heir_has_its_donors_bits_and_its_own_learning_rate(
     )
     for i in range(2)
   ]
-  work.start(heirs)
-  for i, leg in enumerate(work.slots.legs):
+  start(work, heirs)
+  work._fill(0)
+  for i, leg in enumerate(work.seats.tables[0].legs):
     if leg in heirs:
-      state = jax.tree.map(
-        lambda leaf: np.asarray(leaf)[0], work._population.take(i)
-      )
-      chex.assert_trees_all_equal(state, before)
+      chex.assert_trees_all_equal(work._populations.row(0, i), before)
   assert work.checkpoints.restores == (2 if through == 'orbax' else 0)
   run(work, [])
   moved = [
@@ -184,9 +185,10 @@ def test_a_budget_below_one_step_a_segment_is_refused(make):
 
 def test_a_source_that_nobody_holds_is_an_error(make, nanogpt):
   work = make(2)
-  orphan = member.Leg(1, 0, nanogpt.baseline, (0, 2), 2, 4, seed=7)
+  run(work, [member.Leg(0, None, nanogpt.baseline, None, 0, 1, seed=7)])
+  start(work, [member.Leg(1, 0, nanogpt.baseline, (0, 2), 2, 4, seed=7)])
   with pytest.raises(ValueError, match='checkpoint member-0-2 is missing'):
-    work.start([orphan])
+    work.dispatch()
 
 
 def test_a_member_trains_as_a_plain_loop_over_its_steps_would(

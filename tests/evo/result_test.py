@@ -178,7 +178,7 @@ def test_the_schedule_of_pbt_covers_the_budget(
   make_campaign, tmp_path, outcome
 ):
   campaign = make_campaign(tmp_path, 'pbt')
-  result, _, run = outcome(campaign, tmp_path)
+  result, _, _ = outcome(campaign, tmp_path)
   schedule = result['champion']['schedule']
   assert schedule[0]['start'] == 0
   assert schedule[-1]['stop'] == 10 * campaign.engine.steps

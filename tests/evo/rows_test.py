@@ -91,6 +91,6 @@ def test_an_unscored_population_gives_rows_for_any_strategy(records, line_run):
 
 def test_a_leg_that_ended_before_its_budget_is_not_tried(made, leg, searched):
   # As of the parents of an evolution that inherits, early in its search.
-  _, rows, run = made(searched((leg(0, stop=3), None), (leg(1), None)))
+  _, rows, _ = made(searched((leg(0, stop=3), None), (leg(1), None)))
   assert [row['member'] for row in rows_lib.tried(rows)] == [1]
   assert rows_lib.finished(rows) == []

@@ -1,6 +1,5 @@
 """Tests of the table of slots."""
 
-
 from evo import member, slots
 
 

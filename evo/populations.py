@@ -1,0 +1,151 @@
+"""The populations of the live species: one memory, compiled side by side."""
+
+import os
+import time
+from concurrent import futures
+from typing import Any
+
+import jax
+import numpy as np
+
+from evo import population as population_lib
+from evo import program as program_lib
+from evo import species as species_lib
+from evo import trainee as trainee_lib
+
+PyTree = Any
+Population = population_lib.Population
+
+
+class Populations:
+  """Populations by the id of their species, made when first asked for.
+
+  Those of species that leave give their arrays back and keep their programs.
+
+  Attributes:
+    baseline: that of the baseline's structure.
+  """
+
+  def __init__(
+    self,
+    trainee: trainee_lib.Trainee,
+    catalogue: species_lib.Catalogue,
+    names: tuple[str, ...],
+    *,
+    slots: int,
+    segments: int,
+    mesh: jax.sharding.Mesh,
+    mapped: bool,
+    meter: program_lib.Meter,
+    memory: float | None,
+  ):
+    """Puts the data on the devices.
+
+    Args:
+      trainee: what a member is.
+      catalogue: of structures.
+      names: of the hyperparameters.
+      slots: of each population.
+      segments: of a member's budget.
+      mesh: from `population.make_mesh`.
+      mapped: run a device's members one after another instead of vmapped.
+      meter: counts compilations and their seconds.
+      memory: bytes of each device that may be used; None is what the device
+        says it has, or its share of the machine's memory.
+    """
+    self._trainee, self._catalogue, self._names = trainee, catalogue, names
+    self._slots, self._segments = slots, segments
+    self._mesh, self._mapped, self._meter = mesh, mapped, meter
+    self._memory = memory or _device_memory()
+    self._data = jax.device_put(
+      trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
+    )
+    self._made: dict[int, Population] = {}
+    self.baseline = self._make(catalogue.baseline)
+
+  def __getitem__(self, id: int) -> Population:
+    if id not in self._made:
+      species = self._catalogue.species[id]
+      same = species.structure == self._catalogue.baseline.structure
+      self._made[id] = self.baseline if same else self._make(species)
+    return self._made[id]
+
+  def release(self, id: int) -> None:
+    """Gives the arrays of a species back."""
+    if id in self._made:
+      self._made[id].release()
+
+  def compile(self, live: list[int]) -> dict[int, str]:
+    """Compiles what is new among the live species, side by side.
+
+    Returns:
+      Why, by species, those that do not fit beside the others are refused.
+    """
+    waiting = [id for id in live if not self[id].compiled]
+    if not waiting:
+      return {}
+    begin = time.monotonic()
+    with futures.ThreadPoolExecutor() as pool:
+      jobs = [pool.submit(self[id].compile, ('search',)) for id in waiting]
+      for job in jobs:
+        job.result()
+    self._meter.compiling += time.monotonic() - begin
+    reasons = {id: self._refusal(id, live) for id in waiting}
+    return {id: reason for id, reason in reasons.items() if reason}
+
+  def row(self, id: int, slot: int) -> PyTree:
+    """The state of one slot, on the host."""
+    return host_row(self[id].take(slot))
+
+  def snapshot(self, live: list[int]) -> PyTree:
+    """Copies of all slots that later segments leave alone; does not wait."""
+    return {f'species-{id}': self[id].snapshot() for id in live}
+
+  def abstract(self, live: list[int]) -> PyTree:
+    """Shapes, dtypes and shardings of a snapshot."""
+    return {f'species-{id}': self[id].abstract_state() for id in live}
+
+  def restore(self, snapshot: PyTree, live: list[int]) -> None:
+    """Puts a snapshot back in place."""
+    for id in live:
+      self[id].state = snapshot[f'species-{id}']
+
+  def _make(self, species: species_lib.Species) -> Population:
+    return Population(
+      self._trainee,
+      species.structure,
+      self._names,
+      slots=self._slots,
+      steps=species.steps,
+      total_steps=species.steps * self._segments,
+      mesh=self._mesh,
+      data=self._data,
+      mapped=self._mapped,
+      meter=self._meter,
+    )
+
+  def _refusal(self, id: int, live: list[int]) -> str | None:
+    others = sum(
+      self[other].state_bytes
+      for other in live
+      if other != id and self[other].state is not None
+    )
+    need = others + self[id].peak_bytes
+    if need <= self._memory:
+      return None
+    most = f'expected at most {self._memory:.3g}'
+    return f'needs {need:.3g} bytes of memory; {most}'
+
+
+def host_row(rows: PyTree) -> PyTree:
+  """The one row of arrays `[1, ...]`, on the host."""
+  return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)
+
+
+def _device_memory() -> float:
+  """Bytes that each device has; CPU devices share the machine's memory."""
+  stats = jax.local_devices()[0].memory_stats()
+  if stats:
+    return float(stats['bytes_limit'])
+  pages, size = os.sysconf('SC_PHYS_PAGES'), os.sysconf('SC_PAGE_SIZE')
+  return float(pages * size) / jax.local_device_count()
