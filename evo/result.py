@@ -243,6 +243,7 @@ def _counts(rows: Sequence[Row]) -> Record:
     'ok': statuses.count(member_lib.OK),
     'diverged': statuses.count(member_lib.DIVERGED),
     'infeasible': statuses.count(member_lib.INFEASIBLE),
+    'species': len({row['species'] for row in last.values()}),
     'tokens': sum(row['tokens'] for row in rows),
     'flops': sum(row['flops'] for row in rows),
   }
