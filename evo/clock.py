@@ -3,10 +3,14 @@
 Nothing here reaches the ledger; clocks only stop runs and inform people.
 """
 
+import collections
 import time
 
 from evo import ledger as ledger_lib
 from evo import program
+
+# Rounds that a speed is taken from: conditions change in a long run.
+_RECENT = 30
 
 
 class Clock:
@@ -20,7 +24,9 @@ class Clock:
     self._before = rounds[-1] if rounds else {}
     self._first_dispatch: float | None = None
     self._last_result = 0.0
-    self._flops, self._tokens, self._rounds = 0.0, 0, 0
+    self._rounds = 0
+    # (second, FLOPs, tokens) so far, at the end of the last rounds.
+    self._marks = collections.deque([(0.0, 0.0, 0)], maxlen=_RECENT + 1)
 
   @property
   def seconds(self) -> float:
@@ -32,6 +38,7 @@ class Clock:
     """Notes that a round is about to start."""
     if self._first_dispatch is None:
       self._first_dispatch = time.monotonic()
+      self._marks[0] = (self._first_dispatch, 0.0, 0)
 
   @property
   def running(self) -> bool:
@@ -41,21 +48,22 @@ class Clock:
   def collected(self, flops: float, tokens: int) -> None:
     """Notes the end of a round that trained so many FLOPs and tokens."""
     self._last_result = time.monotonic()
-    self._flops += flops
-    self._tokens += tokens
+    _, flops_before, tokens_before = self._marks[-1]
+    self._marks.append(
+      (self._last_result, flops_before + flops, tokens_before + tokens)
+    )
     self._rounds += 1
 
   def speed(self) -> float | None:
-    """FLOPs trained a second in this session; None before two rounds."""
-    if self._rounds < 2:
-      return None
-    return self._flops / (self._last_result - self._first_dispatch)
+    """FLOPs trained a second in the last rounds; None before two of them.
+
+    Evaluation, compiling and overhead are included.
+    """
+    return self._rate(1)
 
   def tokens_per_second(self) -> float | None:
-    """Trained in this session, likewise; evaluation and overhead included."""
-    if self._rounds < 2:
-      return None
-    return self._tokens / (self._last_result - self._first_dispatch)
+    """Trained in the last rounds, likewise."""
+    return self._rate(2)
 
   def spent(self) -> dict[str, float]:
     """Seconds by what they were spent on, for results and events.
@@ -76,3 +84,9 @@ class Clock:
       f'seconds_{name}': self._before.get(f'seconds_{name}', 0.0) + value
       for name, value in session.items()
     }
+
+  def _rate(self, column: int) -> float | None:
+    if self._rounds < 2:
+      return None
+    first, last = self._marks[0], self._marks[-1]
+    return (last[column] - first[column]) / (last[0] - first[0])

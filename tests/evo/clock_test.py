@@ -29,6 +29,15 @@ def test_searching_runs_from_the_first_dispatch_to_the_last_result(
   assert made.tokens_per_second() == 5.0
 
 
+def test_the_speed_is_that_of_the_last_rounds(tmp_path, now):
+  made = clock.Clock(program.Meter(), ledger.Events(tmp_path / 'events'))
+  made.dispatched()
+  for seconds in [100] * 50 + [10] * 30:
+    now[0] += seconds
+    made.collected(30.0, 50)
+  assert made.speed() == pytest.approx(3.0)
+
+
 def test_earlier_sessions_count_up_to_their_last_round(tmp_path, now):
   events = ledger.Events(tmp_path / 'events')
   events.write('round', seconds=40.0, seconds_training=30.0)
