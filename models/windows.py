@@ -18,7 +18,7 @@ class Windows(NamedTuple):
       the last `context` targets.
     first: `[windows]` int32; targets of a row before this one are not scored.
       0, except for the last window of a whole split, which overlaps the one
-      before.
+      before, or what that was cut into, all of which may be past scoring.
     bytes_per_token: UTF-8 bytes of text per token of the split, float32.
   """
 
@@ -69,7 +69,7 @@ def cut(whole: Windows, context: int) -> Windows:
   length = whole.tokens.shape[1] - 1
   starts = np.arange(0, length, context)
   tokens = whole.tokens[:, starts[:, None] + np.arange(context + 1)[None]]
-  first = jnp.clip(whole.first[:, None] - starts[None], 0, context)
+  first = jnp.maximum(whole.first[:, None] - starts[None], 0)
   return Windows(
     tokens.reshape(-1, context + 1), first.reshape(-1), whole.bytes_per_token
   )
