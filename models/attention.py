@@ -16,7 +16,7 @@ Hyperparameters = dict[str, jax.Array]
 GATE_CHANNELS = 12
 
 
-class Context(NamedTuple):
+class Inputs(NamedTuple):
   """What all blocks read beside the stream.
 
   Attributes:
@@ -62,33 +62,33 @@ class Attention(nnx.Module):
     )
 
   def __call__(
-    self, x: jax.Array, context: Context, key: jax.Array | None
+    self, x: jax.Array, inputs: Inputs, key: jax.Array | None
   ) -> jax.Array:
-    h = context.hyperparameters
+    h = inputs.hyperparameters
     q, k, v = (
-      linear(x).reshape(*x.shape[:2], -1, self.structure.head_dim)
-      for linear in (self.q, self.k, self.v)
+      y.reshape(*x.shape[:2], -1, self.structure.head_dim)
+      for y in layers.linears(x, [self.q, self.k, self.v])
     )
     if self.value_embedding is not None:
-      v += self._embedded_values(x, context)
-    if context.turns is not None:
-      q, k = rotate(q, *context.turns), rotate(k, *context.turns)
+      v += self._embedded_values(x, inputs)
+    if inputs.turns is not None:
+      q, k = rotate(q, *inputs.turns), rotate(k, *inputs.turns)
     if self.structure.qk_norm:
       q, k = layers.root_mean_square_norm(q), layers.root_mean_square_norm(k)
-    # Of both: their products are all that is read.
-    q *= jnp.square(h['qk_scale']).astype(q.dtype)
-    seen = visible(self.structure, self.index, x.shape[1], context)
+    # Squared instead of on both: only their products are read.
+    q = (q.astype(jnp.float32) * jnp.square(h['qk_scale'])).astype(q.dtype)
+    seen = visible(self.structure, self.index, x.shape[1], h, inputs.pieces)
     y = attend(q, k, v, seen, h['dropout_rate'], key)
     return self.out(y.reshape(*x.shape[:2], -1))
 
-  def _embedded_values(self, x: jax.Array, context: Context) -> jax.Array:
+  def _embedded_values(self, x: jax.Array, inputs: Inputs) -> jax.Array:
+    """Gated embeddings of the tokens `[batch, length, kv_heads, head_dim]`."""
     kernel = self.value_gate[...].astype(x.dtype)
-    gate = jax.nn.sigmoid(layers.product(x[..., : kernel.shape[0]], kernel))
-    gate *= context.hyperparameters['value_gate'].astype(x.dtype)
-    embedding = self.value_embedding[...].astype(x.dtype)
-    values = embedding[context.tokens]
-    values = values.reshape(*gate.shape, self.structure.head_dim)
-    return gate[..., None] * values
+    gate = layers.product(x[..., : kernel.shape[0]], kernel)
+    gate = jax.nn.sigmoid(gate.astype(jnp.float32))
+    gate = (gate * inputs.hyperparameters['value_gate']).astype(x.dtype)
+    values = self.value_embedding[...].astype(x.dtype)[inputs.tokens]
+    return gate[..., None] * values.reshape(*gate.shape, -1)
 
 
 def turns(
@@ -126,7 +126,11 @@ def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
 
 
 def visible(
-  structure: Structure, index: int, length: int, context: Context
+  structure: Structure,
+  index: int,
+  length: int,
+  hyperparameters: Hyperparameters,
+  pieces: jax.Array | None,
 ) -> jax.Array | None:
   """Which keys a query sees, if not just all up to itself.
 
@@ -137,23 +141,23 @@ def visible(
       themselves among them. No block is an exception, so that windows travel
       with their blocks when others are put on top.
     length: of the sequences.
-    context: brings hyperparameters and pieces; a query sees only keys of its
-      own piece.
+    hyperparameters: `window_short` and `window_period`, both from 1.
+    pieces: as in `Inputs`; a query sees only keys of its own piece.
 
   Returns:
     bool `[query, key]`, or None where causality is all there is.
   """
-  if not structure.windows and context.pieces is None:
+  if not structure.windows and pieces is None:
     return None
   place = jnp.arange(length)
   back = place[:, None] - place[None, :]
   seen = back >= 0
   if structure.windows:
-    h = context.hyperparameters
-    short = (index + 1) % h['window_period'].astype(jnp.int32) != 0
-    seen &= ~short | (back < h['window_short'])
-  if context.pieces is not None:
-    piece = place // context.pieces.astype(jnp.int32)
+    period = hyperparameters['window_period'].astype(jnp.int32)
+    short = (index + 1) % period != 0
+    seen &= ~short | (back < hyperparameters['window_short'])
+  if pieces is not None:
+    piece = place // pieces.astype(jnp.int32)
     seen &= piece[:, None] == piece[None, :]
   return seen
 

@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from models.structure import Structure
@@ -58,6 +59,19 @@ class Linear(nnx.Module):
     if self.bias is not None:
       y += like(self.bias[...], y)
     return y
+
+
+def linears(x: jax.Array, layers: list[Linear]) -> list[jax.Array]:
+  """What several linear layers make of the same `x`.
+
+  As one product, which a CPU computes faster than one for each.
+  """
+  kernels = [layer.kernel[...].astype(x.dtype) for layer in layers]
+  y = product(x, jnp.concatenate(kernels, 1))
+  if layers[0].bias is not None:
+    y += like(jnp.concatenate([layer.bias[...] for layer in layers]), y)
+  outputs = [kernel.shape[1] for kernel in kernels]
+  return jnp.split(y, np.cumsum(outputs)[:-1], -1)
 
 
 class Norm(nnx.Module):

@@ -47,10 +47,10 @@ class MLP(nnx.Module):
     self.down = layers.Linear(hidden, width, bias, _last(structure), 'out_init')
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = self.up(x)
-    if self.gate is not None:
-      return self.down(y * layers.activate('silu', self.gate(x)))
-    return self.down(layers.activate(self.activation, y))
+    if self.gate is None:
+      return self.down(layers.activate(self.activation, self.up(x)))
+    y, gate = layers.linears(x, [self.up, self.gate])
+    return self.down(y * layers.activate('silu', gate))
 
 
 class Block(nnx.Module):
@@ -78,18 +78,18 @@ class Block(nnx.Module):
     self,
     x: jax.Array,
     x0: jax.Array,
-    context: attention.Context,
+    inputs: attention.Inputs,
     key: jax.Array | None,
   ) -> jax.Array:
     """The stream behind the block, of the stream and how it began."""
     keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-    rate = context.hyperparameters['dropout_rate']
+    rate = inputs.hyperparameters['dropout_rate']
     if self.residual is not None:
       mixed = self.residual[...] * x.astype(jnp.float32)
       mixed += self.x0[...] * x0.astype(jnp.float32)
       x = mixed.astype(x.dtype)
     before, after = self._norms(self.attention_norm, self.attention_out_norm)
-    y = after(self.attention(before(x), context, keys[0]))
+    y = after(self.attention(before(x), inputs, keys[0]))
     y = layers.drop(y, rate, keys[1])
     before, after = self._norms(self.mlp_norm, self.mlp_out_norm)
     if not self.structure.parallel:
@@ -147,10 +147,10 @@ class Transformer(nnx.Module):
       turns = attention.turns(structure.head_dim, tokens.shape[1], h)
     if key is not None:
       x = layers.drop(x, h['dropout_rate'], jax.random.fold_in(key, 0))
-    x0, context = x, attention.Context(tokens, h, turns, length)
+    x0, inputs = x, attention.Inputs(tokens, h, turns, length)
     for i, block in enumerate(self.blocks):
       block_key = None if key is None else jax.random.fold_in(key, i + 1)
-      x = block(x, x0, context, block_key)
+      x = block(x, x0, inputs, block_key)
     x = self.norm(x)
     head = embedding.T if self.head is None else self.head[...].astype(dtype)
     logits = layers.product(x, head)

@@ -19,5 +19,5 @@ def test_all_are_float32_scalars():
 
 
 def test_an_unknown_name_is_refused():
-  with pytest.raises(ValueError, match=r'^hyperparameters momentum; expected'):
-    hyperparameters.complete({'momentum': 0.9})
+  with pytest.raises(ValueError, match=r'^hyperparameters speed; expected'):
+    hyperparameters.complete({'speed': 0.9})

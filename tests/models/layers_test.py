@@ -4,12 +4,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from models import layers
+from models.structure import Structure
 
 
 def _normal(name: int, *shape: int) -> jax.Array:
   return jax.random.normal(jax.random.key(name), shape)
+
+
+def _filled(module: nnx.Module) -> nnx.Module:
+  """Random numbers where the module has zeros to describe tensors."""
+  for i, (_, parameter) in enumerate(nnx.iter_graph(module)):
+    if isinstance(parameter, nnx.Param):
+      parameter[...] = _normal(i, *parameter.shape)
+  return module
 
 
 def test_a_product_over_two_leading_axes_is_one_and_so_is_its_gradient():
@@ -23,20 +33,34 @@ def test_a_product_over_two_leading_axes_is_one_and_so_is_its_gradient():
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('bias', [False, True])
+def test_linear_layers_together_are_what_each_is_alone(bias):
+  several = [_filled(layers.Linear(6, n, bias)) for n in (4, 2, 3)]
+  x = _normal(9, 2, 5, 6)
+  for layer, y in zip(several, layers.linears(x, several)):
+    np.testing.assert_allclose(y, layer(x), rtol=1e-5, atol=1e-5)
+
+
 def test_the_norm_leaves_a_mean_square_of_one():
   y = layers.root_mean_square_norm(5 * _normal(0, 4, 64))
   np.testing.assert_allclose(jnp.square(y).mean(-1), 1, rtol=1e-4)
 
 
-def test_rotary_products_depend_on_distance_alone():
-  q = jnp.broadcast_to(_normal(0, 1, 1, 2, 8), (1, 6, 2, 8))
-  k = jnp.broadcast_to(_normal(1, 1, 1, 2, 8), (1, 6, 2, 8))
-  q, k = layers.rotate(q), layers.rotate(k)
-  products = jnp.einsum('bqhd,bkhd->bhqk', q, k)
-  np.testing.assert_allclose(
-    products[:, :, 1:, 1:], products[:, :, :-1, :-1], atol=1e-5
-  )
-  assert float(jnp.ptp(products)) > 0.1
+@pytest.mark.parametrize('bias', [False, True])
+@pytest.mark.parametrize('kind', ['rms', 'layer', 'dyt'])
+def test_each_norm_is_its_formula(kind, bias):
+  norm = _filled(layers.Norm(Structure(17, width=8, norm=kind, bias=bias)))
+  x = np.asarray(3 * _normal(7, 4, 8) + 1, np.float64)
+  if kind == 'dyt':
+    expected = np.tanh(x * np.float64(norm.alpha[...]))
+  else:
+    expected = x - x.mean(-1, keepdims=True) * (kind == 'layer')
+    expected /= np.sqrt((expected**2).mean(-1, keepdims=True) + 1e-5)
+  expected *= np.asarray(norm.scale[...])
+  assert (norm.bias is not None) == (bias and kind != 'rms')
+  if norm.bias is not None:
+    expected += np.asarray(norm.bias[...])
+  np.testing.assert_allclose(norm(jnp.float32(x)), expected, atol=1e-5)
 
 
 def test_gelu_is_by_the_error_function():
@@ -45,30 +69,13 @@ def test_gelu_is_by_the_error_function():
   np.testing.assert_allclose(layers.activate('gelu', x), expected, atol=1e-6)
 
 
-def test_squared_relu_and_silu():
-  x = jnp.array([-2.0, 3.0])
-  np.testing.assert_allclose(layers.activate('relu2', x), [0, 9])
+def test_squared_relus_and_silu():
+  x = jnp.array([-2.0, 0.0, 3.0])
+  np.testing.assert_allclose(layers.activate('relu2', x), [0, 0, 9])
+  np.testing.assert_allclose(layers.activate('leaky2', x), [1, 0, 9])
   np.testing.assert_allclose(
     layers.activate('silu', x), x / (1 + np.exp(-x)), rtol=1e-6
   )
-
-
-def test_attention_is_that_of_jax():
-  q, k, v = (_normal(i, 2, 16, 3, 8) for i in range(3))
-  np.testing.assert_allclose(
-    layers.attend(q, k, v, 0.0, None),
-    jax.nn.dot_product_attention(q, k, v, is_causal=True),
-    atol=1e-5,
-  )
-
-
-def test_dropped_attention_is_right_on_average():
-  q, k, v = (_normal(i, 1, 6, 1, 4) for i in range(3))
-  keys = jax.random.split(jax.random.key(9), 4000)
-  drop = jax.vmap(lambda key: layers.attend(q, k, v, 0.3, key))
-  dropped = jax.jit(drop)(keys)
-  whole = layers.attend(q, k, v, 0.3, None)
-  np.testing.assert_allclose(dropped.mean(0), whole, atol=0.06)
 
 
 def test_dropout_drops_its_rate_and_keeps_the_mean():
@@ -77,14 +84,21 @@ def test_dropout_drops_its_rate_and_keeps_the_mean():
   assert abs(float(y.mean()) - 1) < 0.01
 
 
+def test_dropout_at_rate_zero_changes_no_bit():
+  x = _normal(0, 1000)
+  drop = jax.jit(layers.drop)
+  dropped = drop(x, jnp.float32(0), jax.random.key(0))
+  np.testing.assert_array_equal(dropped, x)
+
+
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_dropout_keeps_the_type(dtype):
-  assert layers.drop(jnp.ones(4, dtype), 0.5, jax.random.key(0)).dtype == dtype
+  dropped = layers.drop(jnp.ones(4, dtype), jnp.float32(0.5), jax.random.key(0))
+  assert dropped.dtype == dtype
 
 
-def test_attention_in_bfloat16_is_close_to_that_in_float32():
-  q, k, v = (_normal(i, 2, 16, 3, 8) for i in range(3))
-  exact = layers.attend(q, k, v, 0.0, None)
-  low = layers.attend(*(x.astype(jnp.bfloat16) for x in (q, k, v)), 0.0, None)
-  assert low.dtype == jnp.bfloat16
-  np.testing.assert_allclose(low.astype(jnp.float32), exact, atol=0.03)
+def test_a_cap_is_never_passed_and_leaves_small_logits_alone():
+  logits = jnp.array([-1e4, -0.1, 0.0, 0.1, 1e4], jnp.bfloat16)
+  capped = layers.cap(logits, jnp.float32(10))
+  assert capped.dtype == jnp.float32
+  np.testing.assert_allclose(capped, [-10, -0.1, 0, 0.1, 10], atol=1e-3)

@@ -3,10 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models import hyperparameters as traced
 from models import sampling, tokenizer, transformer
 from models.structure import Structure
 
-STRUCTURE = Structure(5, depth=1, width=16, heads=1, head_dim=4, context=6)
+STRUCTURE = Structure(
+  5, depth=1, width=16, heads=1, head_dim=4, context=6, capped=True
+)
 LETTERS = tokenizer.Characters('abcde')
 
 
@@ -16,7 +19,7 @@ def _weights():
 
   Its blocks add nothing and its head reads the embedding, turned by one.
   """
-  weights = transformer.init_weights(STRUCTURE, 0, jnp.float32(1))
+  weights = transformer.init_weights(STRUCTURE, 0, traced.complete({}))
   weights = jax.tree.map(lambda w: w * (w == 1), weights)
   weights['embedding'] = jnp.eye(5, 16)
   weights['head'] = 5 * jnp.roll(jnp.eye(5), 1, 1)[jnp.arange(16) % 5]
@@ -24,8 +27,16 @@ def _weights():
   return weights
 
 
-def _sample(weights, prompt, length=12, **options):
-  return sampling.sample(STRUCTURE, weights, LETTERS, prompt, length, **options)
+def _sample(weights, prompt, length=12, h=None, **options):
+  return sampling.sample(
+    STRUCTURE, weights, h or {}, LETTERS, prompt, length, **options
+  )
+
+
+def _surprises(weights, **options):
+  """Letters of 200 that are not the next in the alphabet."""
+  text = 'a' + _sample(weights, 'a', 200, **options)
+  return (np.diff(LETTERS.encode(text).astype(int)) % 5 != 1).sum()
 
 
 def test_the_likeliest_token_follows_far_beyond_the_context(weights):
@@ -43,12 +54,16 @@ def test_one_seed_draws_one_text(weights):
 
 
 def test_heat_makes_other_tokens_likelier(weights):
-  def surprises(temperature):
-    text = 'a' + _sample(weights, 'a', 200, temperature=temperature)
-    steps = np.diff(LETTERS.encode(text).astype(int)) % 5
-    return (steps != 1).sum()
+  cool, warm, hot = (
+    _surprises(weights, temperature=heat) for heat in (0.5, 5.0, 1000.0)
+  )
+  assert cool < warm < hot
 
-  assert surprises(0.5) < surprises(5.0) < surprises(1000.0)
+
+def test_the_hyperparameters_it_was_trained_with_are_in_effect(weights):
+  assert _surprises(weights) < 20
+  # Capped there, all letters are about as likely.
+  assert 140 < _surprises(weights, h={'softcap': 0.01}) < 180
 
 
 @pytest.mark.parametrize(
@@ -56,6 +71,7 @@ def test_heat_makes_other_tokens_likelier(weights):
   [
     ('', {}, r'^empty prompt; expected one token at least$'),
     ('x', {}, r"^character 'x'; expected one of the 5"),
+    ('a', {'h': {'cap': 1.0}}, r'^hyperparameters cap; expected some of'),
     ('a', {'length': 0}, r'^length 0, temperature 1.0; expected'),
     ('a', {'temperature': -1.0}, r'^length 12, temperature -1.0; expected'),
   ],

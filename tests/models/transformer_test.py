@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -5,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models import hyperparameters as traced
 from models import transformer
-from models.structure import Structure
 
 NANOGPT = {
   'activation': 'gelu',
@@ -15,58 +16,29 @@ NANOGPT = {
   'qk_norm': False,
   'tied': True,
 }
+NANOCHAT = {
+  'kv_sharing': 2,
+  'windows': True,
+  'capped': True,
+  'value_embeddings': 'alternate',
+  'scalars': True,
+}
 
 
-def _small(**changes) -> Structure:
-  sizes = {'depth': 2, 'width': 16, 'heads': 2, 'head_dim': 8, 'context': 8}
-  return Structure(**({'vocabulary': 11, **sizes} | changes))
+_jitted = jax.jit(transformer.apply, static_argnums=0, static_argnames='dtype')
 
 
-_init = jax.jit(transformer.init_weights, static_argnums=0)
+def _apply(structure, weights, tokens, key=None, h=None, **options):
+  h = traced.complete(h or {})
+  return _jitted(structure, weights, h, tokens, key, **options)
 
 
-def _weights(structure: Structure, seed: int = 0, scale: float = 1.0):
-  return _init(structure, jnp.int32(seed), jnp.float32(scale))
-
-
-def _shaken(structure: Structure):
-  """Weights away from their beginnings, so that every tensor matters."""
-  weights = _weights(structure, scale=10.0)
-  random = np.random.default_rng(5)
-  return jax.tree.map(
-    lambda w: w + 0.1 * random.normal(size=w.shape).astype(np.float32), weights
-  )
-
-
-_apply = jax.jit(transformer.apply, static_argnums=0, static_argnames='dtype')
-
-
-def _tokens(structure: Structure) -> jax.Array:
+def _tokens(structure) -> jax.Array:
   shape = (3, structure.context)
   return jax.random.randint(jax.random.key(1), shape, 0, structure.vocabulary)
 
 
-@pytest.mark.parametrize('position', ['rope', 'learned'])
-def test_a_logit_feels_earlier_tokens_and_no_later_one(position):
-  structure = _small(position=position)
-  weights, tokens = _shaken(structure), _tokens(structure)[:1]
-
-  def logits(one_hot):
-    # Tokens as continuous inputs: a product stands in for the lookup.
-    embedded = weights | {'embedding': one_hot @ weights['embedding']}
-    places = jnp.arange(structure.context)[None]
-    return transformer.apply(structure, embedded, places)[0].sum(-1)
-
-  one_hot = jax.nn.one_hot(tokens[0], structure.vocabulary)
-  felt = jnp.abs(jax.jit(jax.jacobian(logits))(one_hot)).sum(
-    -1
-  )  # [output, input]
-  later = np.triu(np.ones((8, 8), bool), 1)
-  assert not felt[later].any()
-  assert (np.asarray(felt)[~later] > 1e-6).all()
-
-
-def _reference(structure, weights, tokens):
+def _nanogpt(structure, weights, tokens):
   """nanoGPT's model.py in NumPy, in float64."""
   erf = np.vectorize(math.erf)
   heads, head_dim = structure.heads, structure.head_dim
@@ -82,7 +54,7 @@ def _reference(structure, weights, tokens):
   def attention(w, x):
     batch, length, _ = x.shape
     out = np.zeros((batch, length, heads * head_dim))
-    q, k, v = np.split(linear(w['qkv'], x), 3, -1)
+    q, k, v = (linear(w[name], x) for name in 'qkv')
     for h in range(heads):
       part = slice(h * head_dim, (h + 1) * head_dim)
       for i in range(length):
@@ -105,8 +77,8 @@ def _reference(structure, weights, tokens):
   return norm(weights['norm'], x) @ weights['embedding'].T
 
 
-def _reference_loss(structure, weights, tokens):
-  logits = _reference(structure, weights, tokens[:, :-1])
+def _nanogpt_loss(structure, weights, tokens):
+  logits = _nanogpt(structure, weights, tokens[:, :-1])
   logits -= logits.max(-1, keepdims=True)
   logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
   return -np.take_along_axis(logs, tokens[:, 1:, None], -1).mean()
@@ -117,20 +89,19 @@ def _double(weights):
 
 
 @pytest.mark.parametrize('bias', [False, True])
-def test_the_nanogpt_structure_is_nanogpt(bias):
-  structure = _small(bias=bias, **NANOGPT)
-  weights, tokens = _shaken(structure), _tokens(structure)
+def test_the_nanogpt_structure_is_nanogpt(small, shaken, bias):
+  structure = small(bias=bias, **NANOGPT)
+  weights, tokens = shaken(structure), _tokens(structure)
   np.testing.assert_allclose(
     _apply(structure, weights, tokens),
-    _reference(structure, _double(weights), np.asarray(tokens)),
+    _nanogpt(structure, _double(weights), np.asarray(tokens)),
     atol=1e-4,
   )
 
 
-@pytest.mark.parametrize('bias', [False, True])
-def test_every_gradient_is_that_of_nanogpt(bias):
-  structure = _small(bias=bias, **NANOGPT)
-  weights, tokens = _shaken(structure), np.asarray(_tokens(structure))
+def test_every_gradient_is_that_of_nanogpt(small, shaken):
+  structure = small(bias=True, **NANOGPT)
+  weights, tokens = shaken(structure), np.asarray(_tokens(structure))
 
   def loss(weights):
     logits = _apply(structure, weights, tokens[:, :-1])
@@ -146,79 +117,186 @@ def test_every_gradient_is_that_of_nanogpt(bias):
     for by in (1e-5, -1e-5):
       moved = [*leaves[:i], leaves[i] + by * way, *leaves[i + 1 :]]
       whole = jax.tree.unflatten(tree, moved)
-      losses.append(_reference_loss(structure, whole, tokens))
+      losses.append(_nanogpt_loss(structure, whole, tokens))
     expected = (losses[0] - losses[1]) / 2e-5
     assert abs((np.asarray(slope) * way).sum() - expected) < 1e-4
 
 
-def test_nanogpt_on_a_cpu_has_the_weights_it_should():
-  structure = Structure(65, **NANOGPT)
-  # nanoGPT reports .80M, which leaves out the learned positions.
-  assert transformer.number_of_weights(structure) == 795_904 + 64 * 128
+def _nanochat(structure, weights, h, tokens):
+  """nanochat's gpt.py in NumPy, in float64, with what is searched over.
+
+  Rotary positions are complex factors.
+  """
+  heads, head_dim = structure.heads, structure.head_dim
+  half, length = head_dim // 2, tokens.shape[1]
+
+  def norm(x):
+    return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5)
+
+  def turn(x):
+    turning = np.arange(half) < h['rope_fraction'] * half
+    slow = h['rope_base'] ** (-np.arange(half) / half) * turning
+    z = x[..., :half] + 1j * x[..., half:]
+    z = z * np.exp(1j * np.arange(length)[:, None] * slow)
+    return np.concatenate([z.real, z.imag], -1)
+
+  def attention(i, w, x):
+    q, k, v = (x @ w[name]['kernel'] for name in 'qkv')
+    reach = length
+    if (i + 1) % h['window_period']:
+      reach = h['window_short']
+    outs = []
+    for head in range(heads):
+      shared = head // structure.kv_sharing
+      own = slice(head * head_dim, (head + 1) * head_dim)
+      theirs = slice(shared * head_dim, (shared + 1) * head_dim)
+      values = v[..., theirs]
+      if 'value_gate' in w:
+        gate = 1 / (1 + np.exp(-x[..., :12] @ w['value_gate'][:, shared]))
+        embedded = w['value_embedding'][tokens][..., theirs]
+        values = values + h['value_gate'] * gate[..., None] * embedded
+      query = h['qk_scale'] * norm(turn(q[..., own]))
+      key = h['qk_scale'] * norm(turn(k[..., theirs]))
+      out = np.zeros_like(query)
+      for t in range(length):
+        first = max(0, t - int(reach) + 1)
+        scores = (key[:, first : t + 1] * query[:, t, None]).sum(-1)
+        p = np.exp(scores / math.sqrt(head_dim))
+        p /= p.sum(-1, keepdims=True)
+        out[:, t] = (p[..., None] * values[:, first : t + 1]).sum(1)
+      outs.append(out)
+    return np.concatenate(outs, -1) @ w['out']['kernel']
+
+  def mlp(w, x):
+    y = x @ w['up']['kernel']
+    if 'gate' in w:
+      gate = x @ w['gate']['kernel']
+      y = y * gate / (1 + np.exp(-gate))
+    else:
+      y = np.maximum(y, 0) ** 2
+    return y @ w['down']['kernel']
+
+  def branch(w, name, x, function):
+    before = {'post': None}.get(structure.placement, f'{name}_norm')
+    after = {'post': f'{name}_norm', 'sandwich': f'{name}_out_norm'}
+    after = after.get(structure.placement)
+    y = function(norm(x) * w[before]['scale'] if before else x)
+    return norm(y) * w[after]['scale'] if after else y
+
+  x = first = weights['embedding'][tokens]
+  for i in range(structure.depth):
+    w = weights['blocks'][str(i)]
+    if structure.scalars:
+      x = w['residual'] * x + w['x0'] * first
+    seen = x
+    x = x + branch(
+      w, 'attention', x, functools.partial(attention, i, w['attention'])
+    )
+    seen = seen if structure.parallel else x
+    x = x + branch(w, 'mlp', seen, functools.partial(mlp, w['mlp']))
+  logits = norm(x) * weights['norm']['scale'] @ weights['head']
+  return h['softcap'] * np.tanh(logits / h['softcap'])
 
 
-def test_random_tensors_begin_with_the_spread_of_nanogpt():
-  structure = _small(depth=3, width=128, **NANOGPT)
-  weights = _weights(structure)
-  block = weights['blocks']['2']
-  for w in (block['mlp']['up'], block['attention']['qkv']):
-    assert abs(float(w['kernel'].std()) / 0.02 - 1) < 0.05
-  for w in (block['mlp']['down'], block['attention']['out']):
-    assert abs(float(w['kernel'].std()) / (0.02 / math.sqrt(6)) - 1) < 0.05
-  for w in (weights['embedding'], weights['positions']):
-    assert abs(float(w.std()) / 0.02 - 1) < 0.1
+@pytest.fixture(scope='module', name='nanochat')
+def _nanochat_case(small, shaken):
+  """A structure, its weights, tokens and hyperparameters that matter."""
+  structure = small(depth=3, heads=4, head_dim=8, **NANOCHAT)
+  h = {'window_short': 3.0, 'window_period': 2.0, 'softcap': 5.0}
+  h |= {'qk_scale': 1.3}
+  return structure, shaken(structure), _tokens(structure), h
 
 
-def test_the_scale_of_beginnings_leaves_constants_alone():
-  structure = _small(bias=True, norm='layer')
-  once, thrice = _weights(structure), _weights(structure, scale=3.0)
-  np.testing.assert_allclose(3 * once['head'], thrice['head'], rtol=1e-6)
-  norm = thrice['blocks']['0']['mlp_norm']
-  assert (norm['scale'] == 1).all() and (norm['bias'] == 0).all()
-  assert (thrice['blocks']['1']['mlp']['up']['bias'] == 0).all()
+def _expected(structure, weights, tokens, h):
+  h = traced.DEFAULTS | h
+  return _nanochat(structure, _double(weights), h, np.asarray(tokens))
 
 
-def test_a_tensor_begins_alike_whatever_the_others_are():
-  plain = _weights(_small())
-  other = _weights(
-    _small(depth=3, mlp_ratio=2, position='learned', tied=True, bias=True)
-  )
-  for path in (('attention', 'qkv'), ('attention', 'out')):
-    a, b = plain['blocks']['1'], other['blocks']['1']
-    for name in path:
-      a, b = a[name], b[name]
-    shrink = math.sqrt(3 / 2) if path[1] == 'out' else 1
-    np.testing.assert_allclose(a['kernel'], b['kernel'] * shrink, rtol=1e-6)
-  np.testing.assert_array_equal(plain['embedding'], other['embedding'])
+@pytest.mark.parametrize(
+  'change',
+  [
+    {},
+    {'rope_base': 100.0},
+    {'rope_fraction': 0.5},
+    {'qk_scale': 2.0},
+    {'window_short': 5.0},
+    {'window_period': 1.0},
+    {'softcap': 30.0},
+    {'value_gate': 1.0},
+  ],
+  ids=lambda change: ' '.join(change) or 'none',
+)
+def test_the_nanochat_structure_is_nanochat(nanochat, change):
+  structure, weights, tokens, h = nanochat
+  logits = _apply(structure, weights, tokens, h=h | change)
+  expected = _expected(structure, weights, tokens, h | change)
+  np.testing.assert_allclose(logits, expected, atol=1e-4)
+  if change:
+    before = _expected(structure, weights, tokens, h)
+    assert np.abs(expected - before).max() > 1e-2
 
 
-def test_two_tensors_and_two_seeds_begin_differently():
-  weights = _weights(_small())
-  first, second = (weights['blocks'][i]['mlp']['up']['kernel'] for i in '01')
-  assert not np.allclose(first, second)
-  assert not np.allclose(weights['head'], _weights(_small(), 1)['head'])
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'placement': 'post', 'value_embeddings': 'all'},
+    {'placement': 'sandwich', 'activation': 'swiglu'},
+    {'parallel': True, 'scalars': False},
+    {'parallel': True, 'placement': 'post', 'kv_sharing': 4},
+  ],
+  ids=lambda change: ' '.join(change),
+)
+def test_blocks_are_put_together_as_the_structure_says(
+  small, shaken, nanochat, change
+):
+  h = nanochat[-1]
+  structure = small(heads=4, **(NANOCHAT | change))
+  weights, tokens = shaken(structure), _tokens(structure)
+  logits = _apply(structure, weights, tokens, h=h)
+  expected = _expected(structure, weights, tokens, h)
+  np.testing.assert_allclose(logits, expected, atol=1e-4)
 
 
-def test_weights_are_a_nested_dict_of_text_and_float32():
-  paths = jax.tree_util.tree_leaves_with_path(_weights(_small()))
-  assert all(type(part.key) is str for path, _ in paths for part in path)
-  assert {w.dtype for _, w in paths} == {jnp.dtype('float32')}
+def test_nothing_turning_is_no_position_at_all(small, shaken):
+  turned, learned = (small(depth=1, position=p) for p in ('rope', 'learned'))
+  weights, tokens = shaken(turned), _tokens(turned)
+  nowhere = weights | {'positions': jnp.zeros((8, 16))}
+  unplaced = _apply(turned, weights, tokens, h={'rope_fraction': 0.0})
+  np.testing.assert_array_equal(unplaced, _apply(learned, nowhere, tokens))
+  assert np.abs(unplaced - _apply(turned, weights, tokens)).max() > 1e-2
 
 
-def test_bfloat16_computes_nearly_the_same():
-  structure = _small()
-  weights, tokens = _shaken(structure), _tokens(structure)
+def test_pieces_are_what_each_would_be_alone(small, shaken):
+  structure = small(depth=1, windows=True)
+  weights, tokens = shaken(structure), _tokens(structure)
+  h = {'window_short': 2.0}
+  cut = _apply(structure, weights, tokens, h=h, length=jnp.float32(4))
+  for piece in (slice(0, 4), slice(4, 8)):
+    alone = _apply(structure, weights, tokens[:, piece], h=h)
+    np.testing.assert_allclose(cut[:, piece], alone, atol=1e-4)
+  whole = _apply(structure, weights, tokens, h=h, length=jnp.float32(8))
+  np.testing.assert_array_equal(whole, _apply(structure, weights, tokens, h=h))
+
+
+@pytest.mark.parametrize('choice', [{}, NANOCHAT], ids=['plain', 'nanochat'])
+def test_bfloat16_computes_nearly_the_same(small, shaken, choice):
+  structure = small(**choice)
+  weights, tokens = shaken(structure), _tokens(structure)
   exact = _apply(structure, weights, tokens)
   rough = _apply(structure, weights, tokens, dtype=jnp.bfloat16)
-  assert rough.dtype == jnp.bfloat16
+  assert rough.dtype == (jnp.float32 if structure.capped else jnp.bfloat16)
   spread = float(exact.std())
   assert float(jnp.abs(exact - rough.astype(jnp.float32)).max()) < spread / 4
 
 
-@pytest.mark.parametrize('rate', [0.0, 0.5])
-def test_a_key_drops_only_where_the_structure_says_so(rate):
-  structure = _small(dropout=rate)
-  weights, tokens = _shaken(structure), _tokens(structure)
+def test_a_key_drops_only_where_the_structure_says_so(small, shaken):
+  structure, key = small(depth=1, dropout=True), jax.random.key(0)
+  weights, tokens = shaken(structure), _tokens(structure)
   plain = _apply(structure, weights, tokens)
-  dropped = _apply(structure, weights, tokens, jax.random.key(0))
-  assert np.allclose(plain, dropped) == (rate == 0)
+  undropped = _apply(structure, weights, tokens, key, h={'dropout_rate': 0.0})
+  dropped = _apply(structure, weights, tokens, key, h={'dropout_rate': 0.5})
+  np.testing.assert_allclose(undropped, plain, atol=1e-5)
+  assert not np.allclose(dropped, plain, atol=0.1)
+  np.testing.assert_array_equal(
+    _apply(small(depth=1), weights, tokens, key), plain
+  )
