@@ -9,7 +9,8 @@ from models.structure import Structure
 
 
 def _normal(name: int, *shape: int) -> jax.Array:
-  return jax.random.normal(jax.random.key(name), shape)
+  random = np.random.default_rng(name)
+  return jnp.asarray(random.normal(size=shape), jnp.float32)
 
 
 @jax.jit
@@ -27,7 +28,7 @@ def _turns(**changes):
 def test_rotary_products_depend_on_distance_alone():
   q = jnp.broadcast_to(_normal(0, 1, 1, 2, 8), (1, 6, 2, 8))
   k = jnp.broadcast_to(_normal(1, 1, 1, 2, 8), (1, 6, 2, 8))
-  q, k = (attention.rotate(x, *_turns()) for x in (q, k))
+  q, k = (jax.jit(attention.rotate)(x, *_turns()) for x in (q, k))
   products = jnp.einsum('bqhd,bkhd->bhqk', q, k)
   np.testing.assert_allclose(
     products[:, :, 1:, 1:], products[:, :, :-1, :-1], atol=1e-5
@@ -120,5 +121,11 @@ def test_query_heads_share_the_key_heads_in_order():
 def test_dropped_attention_is_right_on_average():
   q, k, v = (_normal(i, 1, 6, 1, 4) for i in range(3))
   keys = jax.random.split(jax.random.key(9), 4000)
-  dropped = jax.jit(jax.vmap(lambda key: _attend(q, k, v, None, 0.3, key)))
-  np.testing.assert_allclose(dropped(keys).mean(0), _attend(q, k, v), atol=0.06)
+  drop = jax.jit(jax.vmap(lambda key: _attend(q, k, v, None, 0.3, key)))
+  dropped = drop(keys)
+  np.testing.assert_allclose(dropped.mean(0), _attend(q, k, v), atol=0.06)
+  # The first query sees itself alone: its value is dropped or it is not.
+  first = dropped[:, 0, 0, 0]
+  kept = first.any(-1)
+  assert abs(float(kept.mean()) - 0.7) < 0.03
+  np.testing.assert_allclose(first[kept] - v[:, 0, 0] / 0.7, 0, atol=1e-5)

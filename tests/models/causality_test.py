@@ -116,11 +116,11 @@ ALIVE = [
 
 
 def _gradient(structure, weights, h, seed):
-  key = jax.random.key(seed)
-  tokens = jax.random.randint(key, (3, LENGTH + 1), 0, structure.vocabulary)
+  rows = jnp.arange(3 * (LENGTH + 1)).reshape(3, -1)
+  tokens = rows**2 * (seed + 2) % structure.vocabulary
 
   def loss(weights):
-    logits = transformer.apply(structure, weights, h, tokens[:, :-1], key)
+    logits = transformer.apply(structure, weights, h, tokens[:, :-1])
     return objective.nats(logits, tokens[:, 1:]).mean()
 
   return jax.grad(loss)(weights)

@@ -11,7 +11,8 @@ from models.structure import Structure
 
 
 def _normal(name: int, *shape: int) -> jax.Array:
-  return jax.random.normal(jax.random.key(name), shape)
+  random = np.random.default_rng(name)
+  return jnp.asarray(random.normal(size=shape), jnp.float32)
 
 
 def _filled(module: nnx.Module) -> nnx.Module:
