@@ -79,11 +79,14 @@ def test_the_exported_ledger_sums_to_the_result(
     )
 
 
-def test_an_unscored_population_gives_rows_for_any_strategy(records, line_run):
+def test_an_unscored_population_gives_rows_for_any_strategy(
+  leg, records, line_run
+):
   shape = space_lib.Space.from_json(line_run['space'])
   for name in strategies.NAMES:
-    legs = strategies.make(name, shape, population=4).ask(4)
-    content = records(('search', [leg.to_json() for leg in legs], []))
+    asked = strategies.make(name, shape, population=4).ask(4)
+    legs = [leg(0) | one.to_json() for one in asked]
+    content = records(('search', legs, []))
     rows = rows_lib.leg_rows(content, line_run)
     assert len(rows) == 4
     assert all(math.isfinite(row['stop']) for row in rows)

@@ -33,7 +33,8 @@ def weights(folder):
 
   with ocp.StandardCheckpointer() as checkpointer:
     tree = checkpointer.restore(folder.resolve())
-  return dict(jax.tree_util.tree_leaves_with_path(tree))
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def wait_for_rounds(workdir, count):
