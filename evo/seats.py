@@ -111,7 +111,10 @@ class Seats:
         self._refused.append(leg)
       else:
         groups.setdefault(self.species_of[leg.member], []).append(leg)
-    return {id: self.tables[id].start(g) for id, g in sorted(groups.items())}
+    return {
+      id: self.tables[id].start(group, self._load_beside(id))
+      for id, group in sorted(groups.items())
+    }
 
   def refuse(self, id: int, reason: str) -> None:
     """Marks a live species as infeasible; its legs end with this round."""
@@ -143,6 +146,11 @@ class Seats:
       if weights in table.held:
         return id, table.held[weights]
     return None
+
+  def _load_beside(self, id: int) -> list[int]:
+    """Legs of the other species at work on each device."""
+    loads = [t.load for other, t in self.tables.items() if other != id]
+    return [sum(load) for load in zip(*loads)] if loads else []
 
   def _origin(self, leg: Leg) -> int:
     return self.species_of[leg.source[0]]

@@ -5,6 +5,7 @@ without a device.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 from evo import member as member_lib
 
@@ -57,6 +58,7 @@ class Table:
   def __init__(self, size: int, devices: int):
     self._slots = [Slot() for _ in range(size)]
     self._rows = size // devices
+    self._others: Sequence[int] = [0] * devices
 
   def __len__(self) -> int:
     return len(self._slots)
@@ -78,8 +80,24 @@ class Table:
     """The slot of each state that is held while no leg is at work there."""
     return {slot.holds: i for i, slot in enumerate(self._slots) if slot.holds}
 
-  def start(self, legs: list[Leg]) -> Filling:
-    """Puts legs into free slots; all states are read before any is written."""
+  @property
+  def load(self) -> list[int]:
+    """Legs at work on each device."""
+    busy = [leg is not None for leg in self.legs]
+    rows = self._rows
+    return [sum(busy[d : d + rows]) for d in range(0, len(busy), rows)]
+
+  def start(
+    self, legs: list[Leg], others: Sequence[int] | None = None
+  ) -> Filling:
+    """Puts legs into free slots; all states are read before any is written.
+
+    Args:
+      legs: as many as there are free slots, at most.
+      others: legs of other species at work on each device: devices run them
+        too, so that the least busy one is the least busy with all.
+    """
+    self._others = others or [0] * len(self.load)
     held = self.held
     filling = Filling(list(range(len(self))), [], {})
     for leg, place in zip(legs, self._places(legs, held), strict=True):
@@ -130,6 +148,9 @@ class Table:
     """A free slot of the device with the fewest members at work."""
     rows = self._rows
     busy = [leg is not None or i in taken for i, leg in enumerate(self.legs)]
-    load = [sum(busy[d : d + rows]) for d in range(0, len(busy), rows)]
+    load = [
+      sum(busy[d * rows : (d + 1) * rows]) + other
+      for d, other in enumerate(self._others)
+    ]
     free = (i for i, at_work in enumerate(busy) if not at_work)
     return min(free, key=lambda i: (load[i // rows], i))

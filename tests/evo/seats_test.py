@@ -90,6 +90,13 @@ def test_a_repair_that_leaves_the_parent_again_is_mutated(made):
   assert repaired['depth'] == 1 and repaired['rate'] != 0.3
 
 
+def test_devices_share_the_members_of_all_species_evenly(deep, catalogue):
+  made = seats.Seats(deep, catalogue, size=4, devices=2)
+  begin(made, [leg(i, depth) for i, depth in enumerate((1, 3, 5, 7))], limit=4)
+  loads = [table.load for table in made.tables.values()]
+  assert [sum(load) for load in zip(*loads)] == [2, 2]
+
+
 def test_an_idle_species_leaves_and_the_longest_idle_first(made, catalogue):
   first = begin(made, [leg(0, 1), leg(1, 5)], limit=2)
   end(made, first[1:])
