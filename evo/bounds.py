@@ -9,6 +9,7 @@ import dataclasses
 
 from evo import engine as engine_lib
 from evo import member as member_lib
+from evo import strategy as strategy_lib
 
 # Share of the minutes that is planned for; the rest is for what was not
 # foreseen: start-up, compiling the confirmation, the report.
@@ -37,7 +38,8 @@ class Allowance:
   """Keeps account of what was started, and tells what still may be.
 
   A member that starts commits the FLOPs of its whole run, so a bound is never
-  exceeded and every lineage that begins can end.
+  exceeded and every lineage that begins can end. A strategy that may leave
+  members unfinished pays leg by leg.
 
   Attributes:
     started: members of the search, as `Bounds.members` counts them.
@@ -49,34 +51,53 @@ class Allowance:
     self,
     bounds: Bounds,
     engine: engine_lib.Engine,
-    evaluations: int,
-    confirmation: int,
-    confirmation_evaluations: int,
+    strategy: strategy_lib.Strategy,
+    confirmation: int = 0,
+    confirmation_evaluations: int = 1,
   ):
     """Sets up.
 
     Args:
       bounds: of the campaign.
       engine: knows what a member costs.
-      evaluations: of a member of the search, at most.
+      strategy: says how often its members are evaluated and whether they
+        finish.
       confirmation: runs of a confirmation.
       confirmation_evaluations: of each of its runs.
     """
-    self._bounds, self._engine = bounds, engine
-    self._member = self._most(evaluations)
-    self._evaluations = evaluations
+    self._bounds, self._engine, self._strategy = bounds, engine, strategy
+    self._evaluations = strategy.evaluations
+    self._member = self._most(self._evaluations)
     self._confirmation = confirmation * self._most(confirmation_evaluations)
     self._expected = confirmation * self._typical(confirmation_evaluations)
     self.started, self.executed = 0, 0.0
     self.plan: Plan | None = None
     self._committed = 0.0
 
-  def start(self, legs: list[member_lib.Leg], takes_over: bool) -> None:
-    """Commits the runs that these legs of the search begin."""
+  @property
+  def minutes(self) -> float | None:
+    """The bound on wall clock."""
+    return self._bounds.minutes
+
+  def start(self, legs: list[member_lib.Leg]) -> None:
+    """Commits what these legs of the search begin."""
+    strategy = self._strategy
     for leg in legs:
-      if not leg.goes_on and not (takes_over and leg.source):
-        self.started += 1
+      begins = not (leg.goes_on or (strategy.takes_over and leg.source))
+      self.started += begins
+      if begins or not strategy.finishes:
         self._committed += self._cost(leg)
+
+  def offer(self, free: int) -> tuple[int, int | None]:
+    """Legs to ask for, and how many more members may start.
+
+    Args:
+      free: slots.
+    """
+    if self._strategy.finishes:
+      return free, self.fresh()
+    room = [self._room(limit) for limit in self._limits()]
+    return max(0, min([free, *room])), self.fresh()
 
   def confirm(self) -> None:
     """Commits a confirmation."""
@@ -87,10 +108,7 @@ class Allowance:
     bounds, room = self._bounds, []
     if bounds.members is not None:
       room.append(bounds.members - self.started)
-    for limit in (bounds.flops, self.plan and self.plan['flops']):
-      if limit is not None:
-        spare = limit - self._committed - self._confirmation
-        room.append(int(spare // self._member))
+    room += [self._room(limit) for limit in self._limits()]
     if bounds.minutes is not None and self.plan is None:
       # Until the speed is known, only what fits side by side.
       room.append(self._engine.size - self.started)
@@ -138,6 +156,16 @@ class Allowance:
     share = self._engine.budget.flops / self._typical(self._evaluations)
     return self.executed, min(totals) * share if totals else None
 
+  def _limits(self) -> list[float]:
+    """Bounds in FLOPs."""
+    limits = (self._bounds.flops, self.plan and self.plan['flops'])
+    return [limit for limit in limits if limit is not None]
+
+  def _room(self, limit: float) -> int:
+    """Whole members that a bound in FLOPs still has room for."""
+    spare = limit - self._committed - self._confirmation
+    return int(spare // self._member)
+
   def _most(self, evaluations: int) -> float:
     """FLOPs that a run of the whole budget may cost, whatever its structure."""
     engine = self._engine
@@ -151,10 +179,12 @@ class Allowance:
     return self._engine.budget.flops + evaluations * evaluation
 
   def _cost(self, leg: member_lib.Leg) -> float:
-    """FLOPs of a run that begins with a leg."""
+    """FLOPs of what a leg begins: a run, or itself alone."""
     species = self._engine.seats.species(leg)
     if species.refusal:
       return 0.0
-    segments = self._engine.budget.segments - leg.start
-    evaluations = self._evaluations * species.evaluation_flops
-    return segments * species.segment_flops + evaluations
+    stop, evaluations = leg.stop, len(leg.splits)
+    if self._strategy.finishes:
+      stop, evaluations = self._engine.budget.segments, self._evaluations
+    training = (stop - leg.start) * species.segment_flops
+    return training + evaluations * species.evaluation_flops

@@ -4,7 +4,9 @@ Nothing here reaches the ledger; clocks only stop runs and inform people.
 """
 
 import collections
+import contextlib
 import time
+from collections.abc import Iterator
 
 from evo import ledger as ledger_lib
 from evo import program
@@ -14,7 +16,11 @@ _RECENT = 30
 
 
 class Clock:
-  """Seconds and speed, from the monotonic clock."""
+  """Seconds and speed, from the monotonic clock.
+
+  Attributes:
+    asking: seconds that asking for legs took, replayed asks included.
+  """
 
   def __init__(self, meter: program.Meter, events: ledger_lib.Events):
     """Starts; earlier sessions count up to their last round."""
@@ -25,6 +31,7 @@ class Clock:
     self._first_dispatch: float | None = None
     self._last_result = 0.0
     self._rounds = 0
+    self.asking = 0.0
     # (second, FLOPs, tokens) so far, at the end of the last rounds.
     self._marks = collections.deque([(0.0, 0.0, 0)], maxlen=_RECENT + 1)
 
@@ -44,6 +51,13 @@ class Clock:
   def running(self) -> bool:
     """Whether a round of this session was started."""
     return self._first_dispatch is not None
+
+  @contextlib.contextmanager
+  def asked(self) -> Iterator[None]:
+    """Meters the asking of a strategy."""
+    begin = time.monotonic()
+    yield
+    self.asking += time.monotonic() - begin
 
   def collected(self, flops: float, tokens: int) -> None:
     """Notes the end of a round that trained so many FLOPs and tokens."""

@@ -33,6 +33,10 @@ Species = species_lib.Species
 Weights = member_lib.Weights
 
 
+# Structures that are looked at one by one before a search.
+_FEW = 64
+
+
 def kept_name(weights: Weights) -> str:
   """Name of the checkpoint of a kept state."""
   return f'member-{weights[0]}-{weights[1]}'
@@ -64,6 +68,7 @@ class Engine:
     crossing: inheritance.Crossing | None = None,
     max_species: int = 4,
     memory: float | None = None,
+    library: populations_lib.Library | None = None,
   ):
     """Puts the data on the devices; compiles and writes nothing yet.
 
@@ -81,6 +86,8 @@ class Engine:
       max_species: live at once.
       memory: bytes of each device that may be used; by default what the
         device says it has, or its share of the machine's memory.
+      library: compiled programs to share with other engines of the same
+        trainee, budget, slots and mesh.
 
     Raises:
       ValueError: the budget is too small for one step per segment, or the
@@ -96,7 +103,7 @@ class Engine:
     baseline = space.structure(space.baseline)
     varied = any(space.by_name[name].structural for name in space.free)
     self.catalogue = species_lib.Catalogue(
-      trainee, budget, baseline, varied=varied
+      trainee, budget, baseline, space.structures(most=_FEW)
     )
     self.max_species = max_species if varied else 1
     self.seats = seats_lib.Seats(
@@ -115,6 +122,7 @@ class Engine:
       mapped=mapped,
       meter=self.meter,
       memory=memory,
+      library={} if library is None else library,
     )
     self._filling: dict[int, slots_lib.Filling] = {}
     self._foreign: dict[int, Any] = {}  # Rows of other species, by member.
@@ -168,6 +176,16 @@ class Engine:
     species = [self.seats.species(leg) for leg in self.seats.legs]
     flops = sum(s.segment_flops for s in species if not s.refusal)
     return flops, sum(s.segment_tokens for s in species if not s.refusal)
+
+  @property
+  def in_flight(self) -> float:
+    """FLOPs of training behind legs that are still at work."""
+    return sum(
+      (slot.done - slot.leg.start) * self.catalogue.species[id].segment_flops
+      for id, table in self.seats.tables.items()
+      for slot in table
+      if slot.leg
+    )
 
   def facts(self, leg: Leg) -> dict[str, Any]:
     """What the ledger says beside a leg; `inherited` is a share of weights."""
@@ -265,6 +283,32 @@ class Engine:
     )
     rows = self.checkpoints.restore(kept_name(weights), abstract)
     return populations_lib.host_row(rows)
+
+  def score(self, leg: Leg, stop: int, split: str) -> float:
+    """The loss of a kept state on a split; charged to nobody.
+
+    Args:
+      leg: the member's last one.
+      stop: segments behind the state.
+      split: to score.
+    """
+    structure = self._space.structure(leg.configuration)
+    row = self.restore_kept((leg.member, stop))
+    hyperparameters = {
+      name: np.float32(value)
+      for name, value in self._space.hyperparameters(leg.configuration).items()
+    }
+
+    @jax.jit
+    def evaluate(data: Any, hyperparameters: Any, row: Any) -> jax.Array:
+      return self._trainee.evaluate(structure, data, hyperparameters, row)
+
+    return float(evaluate(self._trainee.data[split], hyperparameters, row))
+
+  def release(self) -> None:
+    """Gives the memory of all slots back."""
+    for id in self.seats.tables:
+      self._populations.release(id)
 
   def save(self, name: str) -> None:
     """Saves all slots, and which members turned out dead in the last round."""

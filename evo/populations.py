@@ -17,6 +17,9 @@ PyTree = Any
 Population = population_lib.Population
 
 
+Library = dict[trainee_lib.Structure, Population]
+
+
 class Populations:
   """Populations by the id of their species, made when first asked for.
 
@@ -38,6 +41,7 @@ class Populations:
     mapped: bool,
     meter: program_lib.Meter,
     memory: float | None,
+    library: Library,
   ):
     """Puts the data on the devices.
 
@@ -52,6 +56,7 @@ class Populations:
       meter: counts compilations and their seconds.
       memory: bytes of each device that may be used; None is what the device
         says it has, or its share of the machine's memory.
+      library: populations made before, by structure; new ones are added.
     """
     self._trainee, self._catalogue, self._names = trainee, catalogue, names
     self._slots, self._segments = slots, segments
@@ -60,20 +65,15 @@ class Populations:
     self._data = jax.device_put(
       trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
     )
-    self._made: dict[int, Population] = {}
-    self.baseline = self._make(catalogue.baseline)
+    self._library = library
+    self.baseline = self._population(catalogue.baseline)
 
   def __getitem__(self, id: int) -> Population:
-    if id not in self._made:
-      species = self._catalogue.species[id]
-      same = species.structure == self._catalogue.baseline.structure
-      self._made[id] = self.baseline if same else self._make(species)
-    return self._made[id]
+    return self._population(self._catalogue.species[id])
 
   def release(self, id: int) -> None:
     """Gives the arrays of a species back."""
-    if id in self._made:
-      self._made[id].release()
+    self[id].release()
 
   def compile(self, live: list[int]) -> dict[int, str]:
     """Compiles what is new among the live species, side by side.
@@ -109,6 +109,11 @@ class Populations:
     """Puts a snapshot back in place."""
     for id in live:
       self[id].state = snapshot[f'species-{id}']
+
+  def _population(self, species: species_lib.Species) -> Population:
+    if species.structure not in self._library:
+      self._library[species.structure] = self._make(species)
+    return self._library[species.structure]
 
   def _make(self, species: species_lib.Species) -> Population:
     return Population(

@@ -166,12 +166,7 @@ def _schedule(
   if not run['finds_schedules']:
     whole = {'start': 0, 'stop': best['budget']}
     return [whole | {'configuration': best['configuration']}]
-  legs = [
-    member_lib.Leg.from_json(leg)
-    for record in records
-    if record['phase'] == 'search'
-    for leg in record['legs']
-  ]
+  legs = verification.search_legs(records)
   pieces, start = [], 0
   for piece in verification.lineage_schedule(
     legs, best['member'], run['segments']

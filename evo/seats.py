@@ -17,8 +17,9 @@ Weights = member_lib.Weights
 
 
 # Compiling has to stay small against training: beyond the first ones, a new
-# species has to be paid for by so many members for each slot.
-_MEMBERS_PER_SPECIES = 2
+# species has to be paid for by so many members for each slot. On two cores a
+# species compiles for about as long as two to three members train.
+_MEMBERS_PER_SPECIES = 4
 
 
 class Seats:
@@ -77,10 +78,10 @@ class Seats:
 
     A live species takes in whatever has its structure. A new one takes a free
     seat, or that of the species that has been without work for longest, and
-    may do so `limit` times and once more for every `2 * size` members. A leg that finds no seat gets the
-    structure of the live species nearest to its own; where that leaves a copy
-    of its parent's configuration, it is mutated once more. A member that goes
-    on always finds its species.
+    may do so `limit` times and once more for every `4 * size` members. A leg
+    that finds no seat gets the structure of the live species nearest to its
+    own; where that leaves a copy of its parent's configuration, it is mutated
+    once more. A member that goes on always finds its species.
 
     Args:
       legs: asked, at most `free()`.

@@ -8,7 +8,9 @@ all randomness comes from the generator that they are given.
 
 import dataclasses
 import functools
+import itertools
 import json
+import math
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -217,6 +219,24 @@ class Space:
     """The structural part: (name, value) pairs sorted by name; hashable."""
     structural = configuration.keys() - set(self.names)
     return tuple((name, configuration[name]) for name in sorted(structural))
+
+  def structures(self, most: int) -> list[tuple] | None:
+    """All structures that a search may meet, the baseline's first.
+
+    Those that differ from the baseline in free parameters. None where there
+    are more than `most`, or where a float makes them uncountable.
+    """
+    free = [self.by_name[n] for n in self.free_names]
+    free = [p for p in free if p.structural]
+    if math.prod(len(p.values) or math.inf for p in free) > most:
+      return None
+    names = [p.name for p in free]
+    changes = itertools.product(*(p.values for p in free))
+    configurations = (dict(zip(names, values)) for values in changes)
+    found = [self.structure(self.baseline)] + [
+      self.structure(self.canonical(self.baseline | c)) for c in configurations
+    ]
+    return list(dict.fromkeys(found))
 
   def hyperparameters(self, configuration: Configuration) -> dict[str, float]:
     """The traced part, in order."""

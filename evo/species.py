@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from evo import member as member_lib
@@ -10,9 +11,10 @@ from evo import trainee as trainee_lib
 Leg = member_lib.Leg
 Result = member_lib.Result
 
-# Where an evaluation of a structure would cost more than this share of a
-# member's training (and more than the baseline's does), it is infeasible:
-# so a bound on FLOPs can be kept without knowing what will be proposed.
+# Where structures are too many to look at, one whose evaluation would cost
+# more than this share of a member's training (and more than the baseline's
+# does) is infeasible: so a bound on FLOPs can be kept without knowing what will
+# be proposed.
 _MOST_EVALUATION = 0.25
 
 
@@ -107,8 +109,7 @@ class Catalogue:
     trainee: trainee_lib.Trainee,
     budget: Budget,
     baseline: trainee_lib.Structure,
-    *,
-    varied: bool,
+    reachable: Sequence[trainee_lib.Structure] | None,
   ):
     """Begins without any species.
 
@@ -116,7 +117,8 @@ class Catalogue:
       trainee: what a member is.
       budget: of one member.
       baseline: its structure.
-      varied: whether members may have other structures.
+      reachable: all structures that members may have; None where they are too
+        many.
 
     Raises:
       ValueError: the budget is too small for the baseline, or its structure
@@ -131,8 +133,12 @@ class Catalogue:
         f' {budget.segments * cost.flops_per_step:.3g}, one step in each'
         f' of {budget.segments} segments'
       )
-    most = _MOST_EVALUATION * budget.flops if varied else 0.0
-    self.evaluation_flops = max(most, *cost.flops_per_evaluation.values())
+    own = max(cost.flops_per_evaluation.values())
+    most = _MOST_EVALUATION * budget.flops
+    self.evaluation_flops = max(own, most)
+    if reachable is not None:
+      described = [self._describe(structure, 0) for structure in reachable]
+      self.evaluation_flops = max(s.evaluation_flops for s in described)
     self.baseline = self._describe(baseline, 0)
 
   @property

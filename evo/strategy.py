@@ -50,11 +50,15 @@ class Strategy(abc.ABC):
     finds_schedules: whether what it finds is the sequence of configurations
       along a lineage, rather than the configuration of one member.
     evaluations: of a member on its way to the end of its budget, at most.
+    finishes: whether every member that starts goes on to the end of its budget
+      unless it fails, so that its whole run can be paid for when it starts.
+      Where it may be left unfinished, each leg is paid for by itself.
   """
 
   takes_over = False
   finds_schedules = False
   evaluations = 1
+  finishes = True
 
   def __init__(
     self,
@@ -72,8 +76,8 @@ class Strategy(abc.ABC):
       seed: of the strategy's own draws.
       population: members that train side by side.
       segments: of one member's whole budget.
-      initial: configurations of the first members; by default the baseline,
-        and the rest are drawn from the space.
+      initial: configurations of the first members; by default the baseline.
+        The rest of the first members are drawn from the space.
     """
     require('population', population, population >= 1, 'at least 1')
     require('segments', segments, segments >= 1, 'at least 1')

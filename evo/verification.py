@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from evo import member as member_lib
 from evo import statistics
@@ -30,6 +32,16 @@ Schedule = tuple[Piece, ...]
 def constant(configuration: Configuration, segments: int) -> Schedule:
   """One configuration for the whole budget."""
   return (Piece(configuration, segments),)
+
+
+def search_legs(records: Sequence[dict[str, Any]]) -> list[Leg]:
+  """All legs of the search in a ledger, in order of asking."""
+  return [
+    member_lib.Leg.from_json(leg)
+    for record in records
+    if record['phase'] == 'search'
+    for leg in record['legs']
+  ]
 
 
 def lineage_schedule(legs: list[Leg], member: int, segments: int) -> Schedule:
@@ -61,45 +73,40 @@ def lineage_schedule(legs: list[Leg], member: int, segments: int) -> Schedule:
 
 
 class Confirmation:
-  """Champion against baseline from scratch, on fresh paired seeds.
+  """Schedules trained from scratch, on fresh paired seeds.
 
-  The two runs of a pair share their seed, hence their initialisation and
-  their batches (common random numbers), and are scored on the confirm split,
+  The runs of a seed share their initialisation and their batches (common
+  random numbers), whatever their arm, and are scored on the confirm split,
   which the search never reads. Asked and told like a strategy.
 
   Attributes:
     members: next free id.
-    losses: by arm, one per seed so far, None where a run failed.
+    results: of the runs that ended, by member.
   """
 
   def __init__(
     self,
-    baseline: Schedule,
-    champion: Schedule,
+    arms: dict[str, Schedule],
     *,
     seeds: list[int],
     first_member: int,
     splits: tuple[str, ...],
   ):
-    """Plans two runs for each seed.
+    """Plans one run for each seed and arm.
 
     Args:
-      baseline: its schedule.
-      champion: its schedule.
+      arms: schedules by name.
       seeds: none of which the search used.
       first_member: id of the first run.
       splits: scored at the end; the first one decides.
     """
-    self._splits = splits
-    self._arms = {'baseline': baseline, 'champion': champion}
-    self._seeds = seeds
+    self._splits, self._arms, self._seeds = splits, arms, seeds
     self._runs = {
-      first_member + 2 * i + j: (arm, i)
+      first_member + len(arms) * i + j: (arm, i)
       for i in range(len(seeds))
-      for j, arm in enumerate(self._arms)
+      for j, arm in enumerate(arms)
     }
     self.members = first_member + len(self._runs)
-    self._first = first_member
     self._waiting = [(member, 0) for member in self._runs]
     self.results: dict[int, Result] = {}
 
@@ -121,8 +128,14 @@ class Confirmation:
         self.results[member] = result
     self._waiting.sort()
 
-  def losses(self, arm: str, split: str) -> list[float]:
-    """Losses of an arm on a split, by seed; infinite where a run failed."""
+  def losses(self, arm: str, split: str | None = None) -> list[float]:
+    """Losses of an arm by seed; infinite where a run failed.
+
+    Args:
+      arm: its name.
+      split: scored; the one that decides by default.
+    """
+    split = split or self._splits[0]
     return [
       self.results[member].metrics.get(split, math.inf)
       for member, (name, _) in self._runs.items()
@@ -130,13 +143,12 @@ class Confirmation:
     ]
 
   def gain(self) -> statistics.Interval | None:
-    """Baseline minus champion on the first split: positive is better.
+    """Baseline minus champion on the split that decides; positive is better.
 
     Returns:
       Mean and 95% interval over the pairs; None if a run failed.
     """
-    split = self._splits[0]
-    pairs = zip(self.losses('baseline', split), self.losses('champion', split))
+    pairs = zip(self.losses('baseline'), self.losses('champion'))
     differences = [before - after for before, after in pairs]
     if not all(math.isfinite(d) for d in differences):
       return None

@@ -44,7 +44,7 @@ class Display:
     facts = self._facts(campaign)
     self._bar.update(
       self._task,
-      description=campaign.phase,
+      description=campaign.loop.phase,
       completed=done,
       total=total,
       facts=facts,
@@ -54,12 +54,15 @@ class Display:
     ):
       self._spoken = time.monotonic()
       share = f'{100 * done / total:3.0f}% ' if total else ''
-      self._console.print(f'{campaign.phase} {share}{facts}', highlight=False)
+      self._console.print(
+        f'{campaign.loop.phase} {share}{facts}', highlight=False
+      )
 
   def _facts(self, campaign: campaign_lib.Campaign) -> str:
     parts = [f'{campaign.finished} members']
-    if campaign.tokens_per_second:
-      parts.append(f'{campaign.tokens_per_second:,.0f} tokens/s')
+    speed = campaign.loop.clock.tokens_per_second()
+    if speed:
+      parts.append(f'{speed:,.0f} tokens/s')
     if campaign.best:
       best = f'best {campaign.best.loss:.4f} {self._metric}'
       if campaign.baseline_loss is not None:

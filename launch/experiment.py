@@ -11,6 +11,7 @@ import jax
 
 from evo import engine as engine_lib
 from evo import population, strategies
+from evo import populations as populations_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from launch import parameters, settings
@@ -20,6 +21,8 @@ from models import language_model
 # A child of `evolution` whose lineage could give it less than this share of its
 # weights trains from scratch instead.
 _LEAST_SHARE = 0.5
+# Strategies whose children may go on from what a lineage holds at --inherit_at.
+_INHERITING = ('evolution', 'hybrid')
 
 
 @dataclasses.dataclass
@@ -69,16 +72,28 @@ def load_trainee(
   return language_model.LanguageModel(corpus, dtype)
 
 
-def build(given: dict[str, Any]) -> Experiment:
+def build(
+  given: dict[str, Any],
+  *,
+  trainee: language_model.LanguageModel | None = None,
+  library: populations_lib.Library | None = None,
+  **options: Any,
+) -> Experiment:
   """Builds all; writes nothing.
+
+  Args:
+    given: the flags.
+    trainee: made before from the same flags.
+    library: of programs compiled for the same members.
+    **options: of the strategy.
 
   Raises:
     ValueError: one line, what is wrong and what is expected.
     OSError: a file cannot be read.
   """
   space = load_space(given)
-  trainee = load_trainee(given, space)
-  strategy = _strategy(given, space, trainee)
+  trainee = trainee or load_trainee(given, space)
+  strategy = _strategy(given, space, trainee, options)
   sizes = settings.mesh_sizes(given['mesh'])
   mapped = given['mapping'] == 'map' or (
     given['mapping'] == 'auto' and jax.default_backend() == 'cpu'
@@ -93,6 +108,7 @@ def build(given: dict[str, Any]) -> Experiment:
     mapped=mapped,
     crossing=trainee,
     max_species=given['max_species'],
+    library=library,
   )
   return Experiment(trainee, space, strategy, engine)
 
@@ -101,9 +117,9 @@ def _strategy(
   given: dict[str, Any],
   space: space_lib.Space,
   trainee: language_model.LanguageModel,
+  options: dict[str, Any],
 ) -> strategy_lib.Strategy:
-  options = {}
-  if given['strategy'] == 'evolution':
+  if given['strategy'] in _INHERITING:
     options['inherit_at'] = given['inherit_at']
     options['inherits'] = lambda old, new: (
       trainee.share(old, new) >= _LEAST_SHARE

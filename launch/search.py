@@ -11,7 +11,6 @@ again goes on where it stopped, or says that it is finished.
 import importlib.metadata
 import json
 import pathlib
-import signal
 import sys
 from typing import Any
 
@@ -24,9 +23,10 @@ from evo import lineage, report, staircase
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import summary as summary_lib
-from launch import cli, settings
+from launch import cli, files, settings
 from launch import display as display_lib
 from launch import experiment as experiment_lib
+from launch import stop as stop_lib
 
 # Ends of a campaign after which only a larger bound has more to do.
 _FINAL = ('done', 'max_members', 'max_minutes', 'max_flops')
@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
   with cli.input_errors():
     given = settings.values()
     workdir = pathlib.Path(given['workdir'])
-    _check_workdir(workdir, given)
+    files.check_workdir(workdir, settings.identity(given), 'search')
     if (workdir / 'STOP').exists():
       print(f'{workdir}/STOP is there from before: delete it to go on.')
       return 0
@@ -60,19 +60,19 @@ def main(argv: list[str]) -> int:
       ),
       seed=given['seed'],
       pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
-      stop=_StopSignals(workdir).reason,
+      stop=stop_lib.StopSignals(workdir).reason,
       observe=display.update,
     )
   workdir.mkdir(parents=True, exist_ok=True)
-  _write_json(workdir / 'run.json', run)
-  campaign.log('start', round=len(campaign.records), command=sys.argv)
-  print(_plan(given, run, len(campaign.records)), file=sys.stderr)
+  files.write_json(workdir / 'run.json', run)
+  campaign.loop.log('start', round=len(campaign.loop.records), command=sys.argv)
+  print(_plan(given, run, len(campaign.loop.records)), file=sys.stderr)
   with display:
     campaign.run()
   _export(workdir, experiment, campaign)
   _report(workdir, given, run, experiment, campaign)
-  campaign.log(
-    'stop', reason=campaign.stop_reason, seconds=campaign.clock.seconds
+  campaign.loop.log(
+    'stop', reason=campaign.stop_reason, seconds=campaign.loop.clock.seconds
   )
   return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
 
@@ -89,11 +89,11 @@ def _report(
   def details(loss: float, split: str) -> dict[str, float]:
     return {'nats_per_token': experiment.trainee.nats_per_token(loss, split)}
 
-  rows = rows_lib.leg_rows(campaign.records, run)
+  rows = rows_lib.leg_rows(campaign.loop.records, run)
   result = result_lib.result(
-    campaign.records,
+    campaign.loop.records,
     run,
-    seconds=campaign.clock.spent(),
+    seconds=campaign.loop.clock.spent(),
     compilations={
       'compilations': experiment.engine.meter.compilations,
       'compilations_cached': experiment.engine.meter.cached,
@@ -108,7 +108,7 @@ def _report(
   (workdir / 'report.md').write_text(report.markdown(result, rows, run))
   summary = summary_lib.summary(result, run) + '\n'
   (workdir / 'summary.txt').write_text(summary)
-  _write_json(workdir / 'result.json', result)
+  files.write_json(workdir / 'result.json', result)
   if given['max_members'] == 1 and result['champion']:
     nats = result['champion']['nats_per_token']
     print(f'validation {nats:.4f} nats per token')
@@ -137,7 +137,7 @@ def _export(
   )
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(folder / 'weights', weights, force=True)
-  _write_json(folder / 'configuration.json', leg.configuration)
+  files.write_json(folder / 'configuration.json', leg.configuration)
 
 
 def _describe(
@@ -165,28 +165,6 @@ def _describe(
       for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint', 'numpy')
     },
   }
-
-
-def _check_workdir(workdir: pathlib.Path, given: dict[str, Any]) -> None:
-  """Refuses a folder that holds something else, or another run."""
-  if not workdir.exists():
-    return
-  if not workdir.is_dir():
-    raise ValueError(f'--workdir={workdir} is a file; expected a folder')
-  if not (workdir / 'run.json').exists():
-    if any(path.name != 'STOP' for path in workdir.iterdir()):
-      raise ValueError(
-        f'--workdir={workdir} holds other files; expected an empty folder or'
-        ' one of an earlier search'
-      )
-    return
-  before = json.loads((workdir / 'run.json').read_text())['flags']
-  for name, value in settings.identity(given).items():
-    if before.get(name) != value:
-      raise ValueError(
-        f'--workdir={workdir} holds a run with --{name}={before.get(name)},'
-        f' not {value}; expected the same flags or another --workdir'
-      )
 
 
 def _check_run(workdir: pathlib.Path, run: dict[str, Any]) -> None:
@@ -231,33 +209,6 @@ def _plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:
   if rounds:
     lines.append(f'resuming after round {rounds - 1}')
   return '\n'.join(lines)
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-  """Replaces a file at once, so that no reader sees half of it."""
-  draft = path.with_suffix('.draft')
-  draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
-  draft.replace(path)
-
-
-class _StopSignals:
-  """Reasons to stop at the end of a round: signals and a file."""
-
-  def __init__(self, workdir: pathlib.Path):
-    self._file = workdir / 'STOP'
-    self._reason: str | None = None
-    signal.signal(signal.SIGINT, self._catch)
-    signal.signal(signal.SIGTERM, self._catch)
-
-  def reason(self) -> str | None:
-    return self._reason or ('stop_file' if self._file.exists() else None)
-
-  def _catch(self, number: int, frame: Any) -> None:
-    del frame
-    if self._reason:
-      sys.exit(cli.AGAIN)
-    self._reason = 'sigterm' if number == signal.SIGTERM else 'interrupted'
-    print('stopping at the end of this round', file=sys.stderr)
 
 
 def run() -> None:

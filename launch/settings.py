@@ -26,8 +26,25 @@ BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 def define() -> None:
   """Defines the flags of `launch.search`."""
   string, integer = flags.DEFINE_string, flags.DEFINE_integer
-  number, enum = flags.DEFINE_float, flags.DEFINE_enum
+  number = flags.DEFINE_float
   string('workdir', 'runs/quick', 'Where everything of the run is written.')
+  define_members()
+  string('strategy', 'evolution', f'One of {", ".join(strategies.NAMES)}.')
+  integer('max_members', 24, 'Members to train to their end; 0 is no bound.')
+  number('max_minutes', None, 'Wall clock, confirmation included.')
+  number('max_flops', None, 'FLOPs charged, confirmation included.')
+  integer(
+    'confirm_seeds',
+    4,
+    'Paired runs from scratch of champion and baseline; 0 leaves them out.',
+  )
+  integer('seed', 0, 'Of the search; members, batches and all draws follow.')
+
+
+def define_members() -> None:
+  """Defines the flags that say what members are and how they are trained."""
+  string, integer = flags.DEFINE_string, flags.DEFINE_integer
+  number, enum = flags.DEFINE_float, flags.DEFINE_enum
   string('data', '', 'A text file, a folder of them, or tokens (.npy, .bin).')
   enum('tokenizer', 'byte', ['byte', 'char'], 'How text becomes tokens.')
   flags.DEFINE_list(
@@ -38,7 +55,6 @@ def define() -> None:
   )
   string('space', 'nanogpt', 'Search space: a name or a JSON file.')
   flags.DEFINE_list('tiers', 'configuration', 'What the search may change.')
-  string('strategy', 'evolution', f'One of {", ".join(strategies.NAMES)}.')
   number(
     'inherit_at',
     0.3,
@@ -50,18 +66,9 @@ def define() -> None:
   integer('segments', 10, 'Legs begin and end on these.', lower_bound=1)
   integer('member_tokens', 92160, 'Budget of a member, in baseline tokens.')
   number('member_flops', None, 'Budget of a member, instead of tokens.')
-  integer('max_members', 24, 'Members to train to their end; 0 is no bound.')
-  number('max_minutes', None, 'Wall clock, confirmation included.')
-  number('max_flops', None, 'FLOPs charged, confirmation included.')
   integer(
     'max_species', 4, 'Structures that train side by side.', lower_bound=1
   )
-  integer(
-    'confirm_seeds',
-    4,
-    'Paired runs from scratch of champion and baseline; 0 leaves them out.',
-  )
-  integer('seed', 0, 'Of the search; members, batches and all draws follow.')
   string('mesh', 'auto', 'Devices by axis, such as member:2.')
   enum(
     'mapping',
@@ -77,28 +84,43 @@ def values() -> dict[str, Any]:
   Raises:
     ValueError: a value is out of its range.
   """
-  names = ('evaluation_tokens', 'member_tokens', 'max_members', 'confirm_seeds')
-  given = {
-    name: flags.FLAGS[name].value
-    for name in flags.FLAGS
-    if flags.FLAGS.find_module_defining_flag(name) == define.__module__
-  }
+  given = members()
   limited = given['max_minutes'] is not None or given['max_flops'] is not None
   if limited and flags.FLAGS['max_members'].using_default_value:
     given['max_members'] = 0  # The quick preset's bound is not meant here.
-  for name in names:
-    _require(given, name, given[name] >= 0, 'a number of at least 0')
-  for name in ('member_flops', 'max_minutes', 'max_flops'):
-    _require(
+  for name in ('max_members', 'confirm_seeds'):
+    require(given, name, given[name] >= 0, 'a number of at least 0')
+  for name in ('max_minutes', 'max_flops'):
+    require(
       given, name, given[name] is None or given[name] > 0, 'a positive number'
     )
-  _require(given, 'inherit_at', given['inherit_at'] < 1, 'a share below 1')
-  _require(
+  require(
     given,
     'confirm_seeds',
     given['confirm_seeds'] in (0, *range(3, 1000)),
     '0, or at least 3 for an interval',
   )
+  return given
+
+
+def members() -> dict[str, Any]:
+  """The flags that this module defined, those of members checked.
+
+  Raises:
+    ValueError: a value is out of its range.
+  """
+  given = {
+    name: flags.FLAGS[name].value
+    for name in flags.FLAGS
+    if flags.FLAGS.find_module_defining_flag(name) == define.__module__
+  }
+  for name in ('evaluation_tokens', 'member_tokens'):
+    require(given, name, given[name] >= 0, 'a number of at least 0')
+  flops = given['member_flops']
+  require(
+    given, 'member_flops', flops is None or flops > 0, 'a positive number'
+  )
+  require(given, 'inherit_at', given['inherit_at'] < 1, 'a share below 1')
   try:
     given['splits'] = [float(share) for share in given['splits']]
   except ValueError as error:
@@ -133,10 +155,10 @@ def mesh_sizes(text: str) -> dict[str, int] | None:
   return sizes
 
 
-def command(given: dict[str, Any]) -> str:
+def command(given: dict[str, Any], module: str = 'search') -> str:
   """The command line that gives these flags."""
   defaults = {name: flags.FLAGS[name].default for name in given}
-  parts = ['python -m launch.search']
+  parts = [f'python -m launch.{module}']
   for name, value in given.items():
     default = defaults[name]
     if name == 'splits':
@@ -147,8 +169,9 @@ def command(given: dict[str, Any]) -> str:
   return ' '.join(parts)
 
 
-def _require(
+def require(
   given: dict[str, Any], name: str, valid: bool, expected: str
 ) -> None:
+  """Raises ValueError naming a flag, its value and what was expected."""
   if not valid:
     raise ValueError(f'--{name}={given[name]}; expected {expected}')

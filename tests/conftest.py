@@ -43,7 +43,9 @@ def make_campaign(quadratic_space):
     mapped=True,
     bounds=None,
     pairs=3,
+    arms=None,
     stop=lambda: None,
+    observe=lambda campaign: None,
     steps=100,
     **options,
   ):
@@ -66,7 +68,9 @@ def make_campaign(quadratic_space):
       workdir,
       bounds=bounds or bounds_lib.Bounds(members=12),
       pairs=pairs,
+      arms=arms,
       stop=stop,
+      observe=observe,
     )
 
   return make

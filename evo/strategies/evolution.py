@@ -27,6 +27,7 @@ class _Member:
     origin: the root whose state at the inheritance point its lineage holds;
       its own id where it trains from scratch.
     root: structure of the origin.
+    done: segments behind its lineage.
     loss: at the end of its budget; infinite for a failure.
   """
 
@@ -35,6 +36,7 @@ class _Member:
   configuration: member_lib.Configuration
   origin: int
   root: Structure
+  done: int = 0
   loss: float = math.inf
 
 
@@ -115,6 +117,9 @@ class Evolution(strategy.Strategy):
     self.inherits = inherits
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * self.segments, 9))
+    # Where legs end, and what they are scored at; 0 is no place to end.
+    self._stages = {self.inherited, self.segments} - {0}
+    self._scored = {self.segments}
     self._flying: dict[int, _Member] = {}
     self._ready: collections.deque[_Member] = collections.deque()
     self._window: collections.deque[_Member] = collections.deque(maxlen=window)
@@ -124,7 +129,7 @@ class Evolution(strategy.Strategy):
   ) -> list[strategy.Leg]:
     legs = []
     while self._ready and len(legs) < n:
-      legs.append(self._launch(self._ready.popleft(), second=True))
+      legs.append(self._launch(self._ready.popleft()))
     for _ in range(strategy.startable(n - len(legs), fresh)):
       legs.append(self._launch(self._start(rng)))
     return legs
@@ -137,38 +142,51 @@ class Evolution(strategy.Strategy):
       member.configuration = result.leg.configuration
       if member.origin == member.id:
         member.root = self.space.structure(member.configuration)
+      member.done = result.stop
       if result.leg.stop < self.segments and result.ok:
-        self._ready.append(member)
+        self._pause(member, result)
       else:
         member.loss = strategy.selection_loss(result)
-        self._window.append(member)
+        self._end(member)
 
   def pinned(self) -> set[member_lib.Weights]:
-    if not self.inherited:
-      return set()
     parents = (m for m in self._window if math.isfinite(m.loss))
-    return {
-      (m.origin, self.inherited)
-      for m in (*parents, *self._ready, *self._flying.values())
+    flying = self._flying.values()
+    pinned = {
+      (m.origin, self.inherited) for m in (*parents, *self._ready, *flying)
     }
+    pinned |= {(m.id, m.done) for m in self._ready}
+    pinned |= {(m.id, self._next_stage(m)) for m in flying}
+    return {(m, stop) for m, stop in pinned if 0 < stop < self.segments}
 
-  def _launch(self, member: _Member, second: bool = False) -> strategy.Leg:
+  def _pause(self, member: _Member, result: strategy.Result) -> None:
+    """A leg ended well before the end of the budget."""
+    del result
+    self._ready.append(member)
+
+  def _end(self, member: _Member) -> None:
+    """A member is through, or failed."""
+    self._window.append(member)
+
+  def _next_stage(self, member: _Member) -> int:
+    return min(stage for stage in self._stages if stage > member.done)
+
+  def _launch(self, member: _Member) -> strategy.Leg:
     """The next leg of a member."""
     self._flying[member.id] = member
-    split = self.inherited > 0
-    heir = second or member.origin != member.id
-    first = split and not heir
+    stop = self._next_stage(member)
+    holder = member.origin if member.done == self.inherited else member.id
     return strategy.Leg(
       member=member.id,
       parent=member.parent,
       configuration=member.configuration,
-      source=(member.origin, self.inherited) if heir else None,
-      start=self.inherited if heir else 0,
-      stop=self.inherited if first else self.segments,
+      source=(holder, member.done) if member.done else None,
+      start=member.done,
+      stop=stop,
       seed=self.member_seed,
-      keep=first,
-      # A first leg is not selected on, so scoring it would be wasted.
-      splits=() if first else ('search',),
+      keep=stop < self.segments,
+      # Scoring a leg that nothing is decided on would be wasted.
+      splits=('search',) if stop in self._scored else (),
     )
 
   def _start(self, rng: np.random.Generator) -> _Member:
@@ -179,19 +197,32 @@ class Evolution(strategy.Strategy):
       configuration = self.initial_configuration(member)
       root = self.space.structure(configuration)
       return _Member(member, None, configuration, member, root)
+    parent, configuration = self._breed(rng)
+    child = _Member(
+      member,
+      parent.id,
+      configuration,
+      origin=member,
+      root=self.space.structure(configuration),
+    )
+    if self.inherited and rng.random() >= self.scratch:
+      if self.inherits(parent.root, child.root):
+        child.origin, child.root = parent.origin, parent.root
+        child.done = self.inherited
+    return child
+
+  def _breed(
+    self, rng: np.random.Generator
+  ) -> tuple[_Member, member_lib.Configuration]:
+    """A tournament's winner, and a child's configuration."""
     parent = self._winner(rng)
     configuration = parent.configuration
     if rng.random() < self.crossover:
       other = self._winner(rng).configuration
       configuration = self.space.cross(configuration, other, rng)
-    configuration = self.space.mutate(
+    return parent, self.space.mutate(
       configuration, rng, step=self.step, resample=self.resample
     )
-    origin, root = member, self.space.structure(configuration)
-    if self.inherited and rng.random() >= self.scratch:
-      if self.inherits(parent.root, root):
-        origin, root = parent.origin, parent.root
-    return _Member(member, parent.id, configuration, origin, root)
 
   def _winner(self, rng: np.random.Generator) -> _Member:
     """Wins a tournament among the window; never a failure."""

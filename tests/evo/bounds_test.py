@@ -18,18 +18,21 @@ def engine(slots=4):
   )
 
 
-def make(confirmation=0, evaluations=1, **given):
+def make(confirmation=0, takes_over=False, finishes=True, **given):
+  strategy = types.SimpleNamespace(
+    evaluations=1, takes_over=takes_over, finishes=finishes
+  )
   return bounds.Allowance(
     bounds.Bounds(**given),
     engine(),
-    evaluations=evaluations,
+    strategy,
     confirmation=confirmation,
     confirmation_evaluations=2,
   )
 
 
-def leg(i, source=None, start=0):
-  return member.Leg(i, None, {}, source, start, 10, seed=0)
+def leg(i, source=None, start=0, stop=10):
+  return member.Leg(i, None, {}, source, start, stop, seed=0)
 
 
 def test_without_bounds_any_number_may_start():
@@ -39,16 +42,16 @@ def test_without_bounds_any_number_may_start():
 
 def test_members_count_as_they_start():
   allowance = make(members=3)
-  allowance.start([leg(0), leg(1)], takes_over=False)
+  allowance.start([leg(0), leg(1)])
   assert allowance.fresh() == 1
-  allowance.start([leg(2), leg(0, (0, 3), 3)], takes_over=False)
+  allowance.start([leg(2), leg(0, (0, 3), 3)])
   assert allowance.fresh() == 0 and allowance.exhausted() == 'max_members'
 
 
 def test_an_exploit_counts_nothing():
-  allowance = make(members=3)
-  allowance.start([leg(0), leg(1)], takes_over=True)
-  allowance.start([leg(2, (0, 4), 4)], takes_over=True)
+  allowance = make(members=3, takes_over=True)
+  allowance.start([leg(0), leg(1)])
+  allowance.start([leg(2, (0, 4), 4)])
   assert allowance.started == 2 and allowance.fresh() == 1
 
 
@@ -61,17 +64,29 @@ def test_flops_are_kept_back_for_the_confirmation():
 
 def test_an_heir_commits_only_what_is_left_of_its_budget():
   allowance = make(flops=205)
-  allowance.start([leg(0)], takes_over=False)
+  allowance.start([leg(0)])
   assert allowance.fresh() == 0
   allowance = make(flops=205)
-  allowance.start([leg(1, (0, 9), 9)], takes_over=False)
+  allowance.start([leg(1, (0, 9), 9)])
   assert allowance.fresh() == 1
+
+
+def test_members_that_may_be_left_unfinished_pay_leg_by_leg():
+  allowance = make(flops=325, finishes=False)
+  assert allowance.offer(8) == (3, 3)
+  allowance.start([leg(0, stop=1), leg(1, stop=1)])  # 10 + 5 each.
+  assert allowance.offer(8) == (2, 2)
+  allowance.start([leg(0, (0, 1), 1, stop=10)])  # 90 + 5.
+  assert allowance.offer(8) == (1, 1) and allowance.started == 2
+  allowance.start([leg(2), leg(0, (0, 9), 9)])
+  assert allowance.offer(8) == (0, 0)
+  assert make(members=2, finishes=False).offer(8) == (8, 2)
 
 
 def test_minutes_wait_for_the_speed_and_then_are_a_plan():
   allowance = make(minutes=1.0)
   assert allowance.fresh() == 4
-  allowance.start([leg(i) for i in range(4)], takes_over=False)
+  allowance.start([leg(i) for i in range(4)])
   assert allowance.fresh() == 0
   allowance.executed = 80.0
   allowance.replan(seconds=5.2, speed=20.0)

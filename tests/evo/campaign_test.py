@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import campaign, ledger, space
+from evo import ledger, loop, space
 from models import quadratic
 
 STRATEGIES = [
@@ -60,13 +60,13 @@ def test_a_search_beats_its_baseline_and_confirms_it(
 def test_a_stopped_run_goes_on_to_the_records_of_an_unbroken_one(
   tmp_path, make_campaign, monkeypatch, strategy, options, rounds
 ):
-  monkeypatch.setattr(campaign, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   unbroken = make_campaign(whole, strategy, **options)
   unbroken.run()
   stopped = make_campaign(parts, strategy, stop=after(rounds), **options)
   stopped.run()
-  assert stopped.stop_reason == 'sigterm' and stopped.round == rounds
+  assert stopped.stop_reason == 'sigterm' and stopped.loop.round == rounds
   resumed = make_campaign(parts, strategy, **options)
   resumed.run()
   for path in (whole / 'ledger').iterdir():
@@ -80,16 +80,16 @@ def test_a_stopped_run_goes_on_to_the_records_of_an_unbroken_one(
 def test_rounds_up_to_the_checkpoint_are_not_trained_again(
   tmp_path, make_campaign, monkeypatch
 ):
-  monkeypatch.setattr(campaign, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
   make_campaign(tmp_path, stop=after(14)).run()
   again = make_campaign(tmp_path, stop=after(3))
   again.run()
   # Saved after rounds 4 and 9: rounds 10, 11 and 12 ran.
-  assert again.round == 13 and again.flops > 0
+  assert again.loop.round == 13 and again.loop.flops > 0
 
 
 def test_lost_checkpoints_only_cost_time(tmp_path, make_campaign, monkeypatch):
-  monkeypatch.setattr(campaign, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   make_campaign(whole).run()
   make_campaign(parts, stop=after(14)).run()
@@ -126,8 +126,8 @@ def test_every_flop_is_charged(tmp_path, make_campaign, strategy, options):
     segments += sum(
       r['stop'] - legs[r['member']]['start'] for r in record['results']
     )
-  assert run.flops == expected + segments * 10 * 6.0
-  assert run.tokens == segments * 10
+  assert run.loop.flops == expected + segments * 10 * 6.0
+  assert run.loop.tokens == segments * 10
 
 
 @each_strategy
@@ -192,7 +192,7 @@ def test_a_bound_in_flops_is_never_exceeded(tmp_path, make_campaign):
     bounds = bounds_lib.Bounds(flops=flops)
     run = make_campaign(tmp_path / str(members), 'random', bounds=bounds)
     run.run()
-    assert run.flops <= flops and run.stop_reason == 'max_flops'
+    assert run.loop.flops <= flops and run.stop_reason == 'max_flops'
     assert run.allowance.started in (int(members), int(members) - 1)
     assert run.confirmation.gain().n == 3
 
@@ -230,7 +230,6 @@ def test_a_larger_bound_goes_on_with_a_finished_run(tmp_path, make_campaign):
 def test_children_through_storage_hold_their_parents_weights(
   tmp_path, make_campaign
 ):
-  run = make_campaign(tmp_path, 'evolution', inherit_at=0.5, scratch=0.0)
   heirs = []
 
   def watch(campaign_):
@@ -241,7 +240,9 @@ def test_children_through_storage_hold_their_parents_weights(
         state = np.asarray(work._populations[0].take(i))[0]
         heirs.append((leg, state))
 
-  run._observe = watch
+  run = make_campaign(
+    tmp_path, 'evolution', inherit_at=0.5, scratch=0.0, observe=watch
+  )
   run.run()
   assert heirs
   for leg, state in heirs:
@@ -259,19 +260,19 @@ def test_the_champions_schedule_is_what_its_lineage_trained_under(
   run.run()
   # The best of the members that descend from an exploit.
   heirs = [r for r in run.results if r.stop == 10 and r.leg.parent is not None]
-  run.best = min(heirs, key=lambda r: r.loss)
-  schedule = run.champion_schedule()
+  best = min(heirs, key=lambda r: r.loss)
+  schedule = run.schedule(best)
   theta, start = np.full(2, 0.9), 0
   for piece in schedule:
     scale = np.array([piece.configuration['h0'], piece.configuration['h1']])
     theta = theta * (1 - 0.02 * scale) ** (10 * (piece.stop - start))
     start = piece.stop
   assert start == 10 and len(schedule) > 1
-  assert np.square(theta).sum() - 1.2 == pytest.approx(run.best.loss, abs=1e-5)
+  assert np.square(theta).sum() - 1.2 == pytest.approx(best.loss, abs=1e-5)
 
 
 def test_storage_stays_bounded(tmp_path, make_campaign, monkeypatch):
-  monkeypatch.setattr(campaign, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
   bounds = bounds_lib.Bounds(members=60)
   make_campaign(tmp_path, inherit_at=0.3, bounds=bounds).run()
   names = [p.stem for p in (tmp_path / 'checkpoints').glob('*.json')]
@@ -306,7 +307,5 @@ def test_progress_rises_to_about_the_whole(
     done, total = run.progress()
     shares.append(done / total)
 
-  run = make_campaign(tmp_path, strategy, **options)
-  run._observe = watch
-  run.run()
+  make_campaign(tmp_path, strategy, observe=watch, **options).run()
   assert 0 < shares[0] < 0.2 and shares[-1] == pytest.approx(1, abs=0.15)

@@ -142,8 +142,8 @@ def test_the_result_agrees_with_the_campaign(
   assert result['champion']['search_negative_q'] == best.loss
   assert result['gain']['mean'] == gain.mean
   assert (result['gain']['low'], result['gain']['n']) == (gain.low, gain.n)
-  assert result['flops'] == pytest.approx(campaign.flops, rel=1e-12)
-  assert result['tokens'] == campaign.tokens
+  assert result['flops'] == pytest.approx(campaign.loop.flops, rel=1e-12)
+  assert result['tokens'] == campaign.loop.tokens
   assert result['finished'] == campaign.finished
   assert result['diverged'] > 0
   assert result['ok'] + result['diverged'] == result['members'] == 12

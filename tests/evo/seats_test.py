@@ -37,7 +37,7 @@ def deep():
 def catalogue(deep):
   baseline = deep.structure(deep.baseline)
   budget = species.Budget(90.0, 10)
-  return species.Catalogue(Blocks(), budget, baseline, varied=True)
+  return species.Catalogue(Blocks(), budget, baseline, None)
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_an_idle_species_leaves_and_the_longest_idle_first(made, catalogue):
   first = begin(made, [leg(0, 1), leg(1, 5)], limit=2)
   end(made, first[1:])
   end(made, first[:1])
-  for i in range(2, 18):  # Sixteen members pay for two species more.
+  for i in range(2, 18):  # Sixteen members pay for a species more.
     end(made, begin(made, [leg(i, 1)]))
   assert live(made, catalogue) == [1, 5]
   assert depths(begin(made, [leg(18, 7)])) == [7]
@@ -115,20 +115,20 @@ def test_a_species_at_work_keeps_its_seat(made):
 
 def test_a_new_species_has_to_be_paid_for_by_members(made):
   end(made, begin(made, [leg(0, 1), leg(1, 5)], limit=2))
-  for i in range(2, 8):
+  for i in range(2, 16):
     assert depths(begin(made, [leg(i, 8)])) == [5]
     end(made, [leg(i, 5)])
-  assert depths(begin(made, [leg(8, 8)])) == [8]
+  assert depths(begin(made, [leg(16, 8)])) == [8]
 
 
 def test_a_species_seen_before_costs_nothing_again(made, catalogue):
   end(made, begin(made, [leg(0, 1), leg(1, 5)], limit=2))
-  for i in range(2, 10):
+  for i in range(2, 18):
     end(made, begin(made, [leg(i, 5)]))
-  end(made, begin(made, [leg(10, 8)]))
+  end(made, begin(made, [leg(18, 8)]))
   assert live(made, catalogue) == [5, 8]
-  assert depths(begin(made, [leg(11, 1)])) == [1]
-  assert made.species_of[11] == made.species_of[0]
+  assert depths(begin(made, [leg(19, 1)])) == [1]
+  assert made.species_of[19] == made.species_of[0]
 
 
 def test_a_member_that_goes_on_always_finds_its_species(made, catalogue):
@@ -199,7 +199,7 @@ def test_a_structure_too_costly_to_score_is_refused(deep):
 
   baseline = deep.structure(deep.baseline)
   made = species.Catalogue(
-    Costly(), species.Budget(90.0, 10), baseline, varied=True
+    Costly(), species.Budget(90.0, 10), baseline, None
   )
   assert made.evaluation_flops == 22.5
   assert made.add((('depth', 2),)).refusal is None

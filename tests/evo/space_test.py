@@ -594,3 +594,26 @@ def test_importing_the_space_imports_no_jax():
   code = 'import evo.space, sys; sys.exit("jax" in sys.modules)'
   root = pathlib.Path(space_lib.__file__).parents[1]
   assert subprocess.run([sys.executable, '-c', code], cwd=root).returncode == 0
+
+
+def test_structures_that_a_search_may_meet_are_counted_out():
+  shape = {'kind': 'choice', 'tier': 'configuration', 'structural': True}
+  made = space_lib.Space.from_json(
+    {
+      'name': 'shapes',
+      'parameters': {
+        'batch': shape | {'default': 8, 'choices': [4, 8, 16]},
+        'ema': shape | {'default': False, 'choices': [False, True]},
+        # Has an effect with averages only.
+        'kind': shape
+        | {'default': 'a', 'choices': ['a', 'b'], 'when': {'ema': [True]}},
+        'width': shape
+        | {'tier': 'architecture', 'default': 1, 'choices': [1, 2]},
+      },
+    }
+  )
+  found = made.restrict(['configuration']).structures(most=12)
+  assert found[0] == made.structure(made.baseline)
+  assert len(found) == len(set(found)) == 3 * (1 + 2)
+  assert made.restrict(['configuration']).structures(most=11) is None
+  assert len(made.structures(most=24)) == 18

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import campaign, engine, ledger, member, population, space, strategies
+from evo import (
+  campaign,
+  engine,
+  ledger,
+  loop,
+  member,
+  population,
+  space,
+  strategies,
+)
 from evo import rows as rows_lib
 from models import quadratic
 
@@ -217,7 +226,7 @@ def test_without_a_crossing_nothing_passes(tmp_path, make_engine):
 def test_resuming_between_species_gives_the_unbroken_ledger(
   tmp_path, make, monkeypatch, strategy, options, rounds
 ):
-  monkeypatch.setattr(campaign, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   unbroken = make(whole, strategy, **options)
   unbroken.run()
@@ -298,4 +307,4 @@ def test_every_flop_of_every_species_is_charged(tmp_path, make, line_run):
     if row['status'] == 'ok':
       assert row['flops'] == steps * row['flops_per_token'] + scored
       assert row['tokens'] == steps
-  assert run.flops == sum(row['flops'] for row in rows)
+  assert run.loop.flops == sum(row['flops'] for row in rows)

@@ -46,8 +46,10 @@ def test_equal_neighbours_are_one_piece():
 
 def make(champion=None, seeds=(11, 12, 13)):
   return verification.Confirmation(
-    verification.constant(A, 4),
-    champion or verification.constant(B, 4),
+    {
+      'baseline': verification.constant(A, 4),
+      'champion': champion or verification.constant(B, 4),
+    },
     seeds=list(seeds),
     first_member=20,
     splits=('confirm', 'search'),

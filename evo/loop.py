@@ -1,0 +1,316 @@
+"""The loop: rounds of legs, committed to a ledger and repeated from it.
+
+A round is one segment of all slots and the unit of commit. The same loop runs
+and replays: while the ledger already has the next record, whoever is asked is
+asked and told again as it was then. Rounds up to the newest checkpoint need no
+device; later ones are computed again and must come out the same.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from etils import epath
+
+from evo import bounds as bounds_lib
+from evo import clock as clock_lib
+from evo import engine as engine_lib
+from evo import ledger as ledger_lib
+from evo import member as member_lib
+
+Record = dict[str, Any]
+Account = Callable[[list[member_lib.Leg], list[member_lib.Result]], None]
+
+# A population is saved once it has trained this many FLOPs per byte of state,
+# so that saving stays far below a hundredth of the time on any machine.
+_FLOPS_PER_BYTE = 5e4
+_MOST_ROUNDS = 64
+
+SEARCH = 'search'
+
+
+class Asker(Protocol):
+  """What a phase asks for legs: a strategy or a confirmation."""
+
+  def ask(self, n: int, fresh: int | None) -> list[member_lib.Leg]:
+    """Legs for at most `n` free slots; see `Strategy.ask`."""
+    ...
+
+  def tell(self, results: list[member_lib.Result]) -> None:
+    """Takes results of legs that were asked."""
+    ...
+
+
+class Loop:
+  """Rounds of one workdir.
+
+  Attributes:
+    engine: runs the legs.
+    allowance: what may still start.
+    clock: where the time went.
+    phase: of the current round, such as `search` or `confirm`.
+    round: number of the next round.
+    flops: charged so far.
+    tokens: trained on so far.
+    stop_reason: why the loop ended before its phases did, or None.
+  """
+
+  def __init__(
+    self,
+    engine: engine_lib.Engine,
+    workdir: epath.PathLike,
+    allowance: bounds_lib.Allowance,
+    *,
+    stop: Callable[[], str | None] = lambda: None,
+    observe: Callable[[], None] = lambda: None,
+    pinned: Callable[[], set[member_lib.Weights]] = set,
+  ):
+    """Reads the ledger of the workdir, if there is one; nothing runs yet.
+
+    Args:
+      engine: runs the legs.
+      workdir: holds, or will hold, the ledger and the checkpoints.
+      allowance: of the search.
+      stop: asked after each round for a reason to stop there.
+      observe: called after each round.
+      pinned: states that must not be removed.
+
+    Raises:
+      ValueError: the ledger is damaged.
+    """
+    self.engine, self.allowance = engine, allowance
+    self.phase, self.round, self.stop_reason = SEARCH, 0, None
+    self.flops, self.tokens = 0.0, 0
+    self._ledger = ledger_lib.Ledger(epath.Path(workdir) / 'ledger')
+    self._events = ledger_lib.Events(epath.Path(workdir) / 'events.jsonl')
+    self._checkpoints = engine.checkpoints
+    self._stop, self._observe, self._pinned = stop, observe, pinned
+    self._needed: list[set[member_lib.Weights]] = [set(), set()]
+    self._pending: Record | None = None
+    self._resume_at = self._newest_checkpoint()
+    self.clock = clock_lib.Clock(engine.meter, self._events)
+
+  @property
+  def records(self) -> list[Record]:
+    """All committed records."""
+    return self._ledger.records
+
+  @property
+  def replaying(self) -> bool:
+    """Whether the next round is already in the ledger."""
+    return self.round < len(self._ledger.records)
+
+  @property
+  def live(self) -> bool:
+    """Whether the states of the current round are on the devices."""
+    return self.round > self._resume_at
+
+  def log(self, event: str, **values: Any) -> None:
+    """Notes in `events.jsonl` what happened, for people."""
+    self._events.write(event, **values)
+
+  def run(self, phase: str, asker: Asker, account: Account) -> int:
+    """Runs a phase until nothing is left to do in it, or a reason to stop.
+
+    Args:
+      phase: its name; only a search draws on the allowance.
+      asker: gives the legs and takes their results.
+      account: told what began and what ended in each round.
+
+    Returns:
+      How many rounds there were.
+    """
+    self.phase = phase
+    rounds = 0
+    while self.stop_reason is None:
+      standing = self._standing()
+      if standing and standing['phase'] != phase:
+        break
+      asked = standing['asked'] if standing else self._offer()
+      with self.clock.asked():
+        legs = asker.ask(asked['n'], asked['fresh']) if asked['n'] else []
+      legs = self.engine.seats.admit(
+        legs, limit=asked['species'], repair=phase == SEARCH
+      )
+      if not legs and self.engine.idle():
+        break
+      results = self._advance(legs, standing)
+      asker.tell(results)
+      self._account(results)
+      account(legs, results)
+      self._record(asked, legs, results, standing)
+      rounds += 1
+      self._observe()
+    return rounds
+
+  def finish(self) -> None:
+    """Commits the last round and waits for storage."""
+    self._flush()
+    self._checkpoints.wait()
+
+  def _advance(
+    self, legs: list[member_lib.Leg], standing: Record | None
+  ) -> list[member_lib.Result]:
+    """One round, on the devices or from the ledger."""
+    replay = self.round <= self._resume_at
+    self.engine.start(legs, replay=replay)
+    flops, tokens = self.engine.work()
+    self.allowance.executed += flops
+    if replay:
+      results = self._recorded_results(standing)
+      self.engine.settle(results, replay=True)
+      if self.round == self._resume_at:
+        self.engine.restore(checkpoint_name(self.round))
+      return results
+    if not self.clock.running:
+      self.engine.compile()
+    self.clock.dispatched()
+    self.engine.dispatch()
+    self._flush()  # The last round is committed while this one trains.
+    results = self.engine.collect()
+    self.clock.collected(flops, tokens)
+    self.engine.settle(results)
+    return results
+
+  def _account(self, results: list[member_lib.Result]) -> None:
+    for result in results:
+      self.flops += result.flops
+      self.tokens += result.tokens
+      if result.status == member_lib.INFEASIBLE:
+        why = self.engine.seats.species(result.leg).refusal
+        self.log('infeasible', member=result.leg.member, reason=why)
+
+  def _record(
+    self,
+    asked: dict[str, Any],
+    legs: list[member_lib.Leg],
+    results: list[member_lib.Result],
+    standing: Record | None,
+  ) -> None:
+    live = self.live
+    due = self._checkpoint_due(standing)
+    self._plan(standing)
+    self._flush()
+    self._pending = {
+      'phase': self.phase,
+      'asked': asked,
+      'legs': [leg.to_json() | self.engine.facts(leg) for leg in legs],
+      'results': [_result_json(result) for result in results],
+      'plan': self.allowance.plan,
+      'checkpoint': checkpoint_name(self.round) if due else None,
+    }
+    if due and live:
+      self.engine.save(checkpoint_name(self.round))
+    self.round += 1
+    if live:
+      self.stop_reason = self._stop() or self._brake()
+
+  def _flush(self) -> None:
+    """Commits the last round, once all that it names is on storage."""
+    record, self._pending = self._pending, None
+    if record is None:
+      return
+    number = self.round - 1
+    if number < len(self._ledger.records):
+      self._ledger.check(number, record)
+    else:
+      self._checkpoints.wait()
+      self._ledger.append(record)
+      self._events.write(
+        'round', round=number, phase=record['phase'], **self.clock.spent()
+      )
+    if record['checkpoint']:
+      self._collect_garbage(number)
+
+  def _collect_garbage(self, number: int) -> None:
+    """Removes what neither this checkpoint nor the one before it needs."""
+    needed = self._pinned() | {
+      leg.source for leg in self.engine.legs if leg.source
+    }
+    self._needed = [self._needed[-1], needed]
+    if number <= self._resume_at:
+      return
+    names = self._checkpoints.names()
+    rounds = [name for name in names if name.startswith('round-')]
+    keep = set(rounds[-2:])
+    keep |= {engine_lib.kept_name(w) for w in set.union(*self._needed)}
+    for name in names:
+      if name not in keep:
+        self._checkpoints.remove(name)
+
+  def _offer(self) -> dict[str, Any]:
+    """What is asked for, and how many species may be live."""
+    n, fresh = self.engine.free(), None
+    if self.phase == SEARCH:
+      n, fresh = self.allowance.offer(n)
+    return {'n': n, 'fresh': fresh, 'species': self.engine.max_species}
+
+  def _plan(self, standing: Record | None) -> None:
+    """Takes the plan of the ledger, or makes one once the speed is known.
+
+    Once for each member's length of rounds it is made anew, since species
+    differ in speed and have to be compiled.
+    """
+    if standing:
+      self.allowance.plan = standing['plan']
+      return
+    plan, speed = self.allowance.plan, self.clock.speed()
+    due = (
+      plan is None
+      or plan['minutes'] != self.allowance.minutes
+      or self.round % self.engine.budget.segments == 0
+    )
+    if self.phase == SEARCH and speed and due:
+      self.allowance.replan(self.clock.seconds, speed)
+
+  def _brake(self) -> str | None:
+    minutes = self.allowance.minutes
+    late = minutes is not None and self.clock.seconds > 60 * minutes
+    return 'max_minutes' if late else None
+
+  def _standing(self) -> Record | None:
+    """The record that already stands for the next round."""
+    return self._ledger.records[self.round] if self.replaying else None
+
+  def _recorded_results(self, record: Record) -> list[member_lib.Result]:
+    legs = {leg.member: leg for leg in self.engine.legs}
+    return [
+      member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
+      for r in record['results']
+    ]
+
+  def _checkpoint_due(self, standing: Record | None) -> bool:
+    if standing:
+      return standing['checkpoint'] is not None
+    flops = _FLOPS_PER_BYTE * self.engine.state_bytes
+    baseline = self.engine.catalogue.baseline
+    rounds = flops / (self.engine.size * baseline.segment_flops)
+    every = min(_MOST_ROUNDS, max(1, round(rounds)))
+    return (self.round + 1) % every == 0
+
+  def _newest_checkpoint(self) -> int:
+    """Round of the newest checkpoint that the ledger names, or -1."""
+    saved = set(self._checkpoints.names())
+    for number in reversed(range(len(self._ledger.records))):
+      if self._ledger.records[number]['checkpoint'] in saved:
+        return number
+    return -1
+
+
+def checkpoint_name(number: int) -> str:
+  """Name of the checkpoint of a round."""
+  return f'round-{number:08d}'
+
+
+def _result_json(result: member_lib.Result) -> Record:
+  return {
+    'member': result.leg.member,
+    'status': result.status,
+    'metrics': result.metrics,
+    'flops': result.flops,
+    'tokens': result.tokens,
+    'stop': result.stop,
+  }
+
+
+def _without(record: Record, key: str) -> Record:
+  return {k: v for k, v in record.items() if k != key}

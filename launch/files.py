@@ -1,0 +1,45 @@
+"""The files of a workdir that say which run it holds."""
+
+import json
+import pathlib
+from typing import Any
+
+
+def check_workdir(
+  workdir: pathlib.Path, identity: dict[str, Any], noun: str
+) -> None:
+  """Refuses a folder that holds something else, or another run.
+
+  Args:
+    workdir: need not exist.
+    identity: the flags that identify the run that is about to begin or go on.
+    noun: what it is: `search` or `comparison`.
+
+  Raises:
+    ValueError: one line, what is wrong and what is expected.
+  """
+  if not workdir.exists():
+    return
+  if not workdir.is_dir():
+    raise ValueError(f'--workdir={workdir} is a file; expected a folder')
+  if not (workdir / 'run.json').exists():
+    if any(path.name != 'STOP' for path in workdir.iterdir()):
+      raise ValueError(
+        f'--workdir={workdir} holds other files; expected an empty folder or'
+        f' one of an earlier {noun}'
+      )
+    return
+  before = json.loads((workdir / 'run.json').read_text())['flags']
+  for name, value in identity.items():
+    if before.get(name) != value:
+      raise ValueError(
+        f'--workdir={workdir} holds a run with --{name}={before.get(name)},'
+        f' not {value}; expected the same flags or another --workdir'
+      )
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Replaces a file at once, so that no reader sees half of it."""
+  draft = path.with_suffix('.draft')
+  draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
+  draft.replace(path)
