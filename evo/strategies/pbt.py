@@ -16,14 +16,16 @@ class _Member:
   """A member of the cohort.
 
   Attributes:
-    parent: the donor that it was copied from, or None.
+    parent: the member that its configuration was copied from, or None.
     configuration: in effect during the current interval.
     source: where its weights come from at the start of the interval.
+    bracket: of the members that it is selected among; only one here.
   """
 
   parent: int | None
   configuration: member_lib.Configuration
   source: member_lib.Weights | None
+  bracket: int = 0
 
 
 class PBT(strategy.Strategy):
@@ -51,6 +53,7 @@ class PBT(strategy.Strategy):
 
   takes_over = True
   finds_schedules = True
+  _intervals = 5  # By default.
 
   def __init__(
     self,
@@ -83,7 +86,8 @@ class PBT(strategy.Strategy):
     """
     super().__init__(space, **shared)
     segments = self.segments
-    interval = max(1, segments // 5) if interval is None else interval
+    if interval is None:
+      interval = max(1, segments // self._intervals)
     strategy.require('interval', interval, interval >= 1, 'at least 1')
     strategy.require(
       'quantile', quantile, 0 < quantile <= 0.5, 'a share in (0, .5]'
@@ -154,7 +158,6 @@ class PBT(strategy.Strategy):
   def _advance(self, rng: np.random.Generator) -> None:
     """Selects, and readies the next interval; empties a finished cohort."""
     losses = {m: self._losses[m] for m in self._cohort}
-    self._losses = {}
     sound = {m for m, loss in losses.items() if math.isfinite(loss)}
     if self._stop == self.segments or not sound:
       self._cohort = {}
@@ -174,13 +177,21 @@ class PBT(strategy.Strategy):
       for m, donor in donors.items()
       if donor is None
     }
-    for donor in donors.values():
+    for member, donor in donors.items():
       if donor is not None:
-        # Of the donor before selection, even where it is replaced itself.
-        configuration = self._explored(self._cohort[donor], rng)
-        child = _Member(donor, configuration, (donor, self._stop))
-        cohort[self._new_id()] = child
+        cohort[self._new_id()] = self._heir(member, donor, rng)
     self._cohort = cohort
+
+  def _heir(self, member: int, donor: int, rng: np.random.Generator) -> _Member:
+    """The new member that replaces one and takes over a donor's weights."""
+    del member  # Any heir of a donor is the same here.
+    # Of the donor before selection, even where it is replaced itself.
+    return dataclasses.replace(
+      self._cohort[donor],
+      parent=donor,
+      configuration=self._explored(self._cohort[donor], rng),
+      source=(donor, self._stop),
+    )
 
   def _go_on(self, member: int, rng: np.random.Generator) -> _Member:
     """The member itself, explored but not copied."""
@@ -215,7 +226,7 @@ class PBT(strategy.Strategy):
     """Puts the whole cohort up for the interval from `start`."""
     self._start = start
     self._stop = min(start + self.interval, self.segments)
-    self._waiting = list(self._cohort)
+    self._waiting, self._losses = list(self._cohort), {}
 
   def _leg(self, member: int) -> strategy.Leg:
     chosen = self._cohort[member]
