@@ -33,6 +33,7 @@ setuptools.setup(
     'rich>=13',
     'scipy>=1.15',
     'tensorstore>=0.1.70',
+    'threadpoolctl>=3',
   ],
   extras_require={
     # What `launch.compare --task=hpolib:... --task=hpobench:...` looks up.

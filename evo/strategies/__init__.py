@@ -15,10 +15,19 @@ from evo import space as space_lib
 from evo import strategy as strategy_lib
 
 _CLASSES = {
+  'asha': 'ASHA',
+  'cmaes': 'CMAES',
   'evolution': 'Evolution',
+  'gp': 'GP',
+  'hybrid': 'Hybrid',
+  'hyperband': 'Hyperband',
+  'mfpbt': 'MFPBT',
+  'pb2': 'PB2',
   'pbt': 'PBT',
   'pbt_tournament': 'PBTTournament',
   'random': 'Random',
+  'sobol': 'Sobol',
+  'tpe': 'TPE',
 }
 NAMES = tuple(sorted(_CLASSES))
 

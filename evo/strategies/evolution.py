@@ -17,7 +17,7 @@ Structure = tuple[tuple[str, Any], ...]
 
 
 @dataclasses.dataclass
-class _Member:
+class Member:
   """A member in flight or in the window.
 
   Attributes:
@@ -120,9 +120,9 @@ class Evolution(strategy.Strategy):
     # Where legs end, and what they are scored at; 0 is no place to end.
     self._stages = {self.inherited, self.segments} - {0}
     self._scored = {self.segments}
-    self._flying: dict[int, _Member] = {}
-    self._ready: collections.deque[_Member] = collections.deque()
-    self._window: collections.deque[_Member] = collections.deque(maxlen=window)
+    self._flying: dict[int, Member] = {}
+    self._ready: collections.deque[Member] = collections.deque()
+    self._window: collections.deque[Member] = collections.deque(maxlen=window)
 
   def _ask(
     self, n: int, fresh: int | None, rng: np.random.Generator
@@ -152,26 +152,25 @@ class Evolution(strategy.Strategy):
   def pinned(self) -> set[member_lib.Weights]:
     parents = (m for m in self._window if math.isfinite(m.loss))
     flying = self._flying.values()
-    pinned = {
-      (m.origin, self.inherited) for m in (*parents, *self._ready, *flying)
-    }
-    pinned |= {(m.id, m.done) for m in self._ready}
+    going = (*self._ready, *flying)
+    pinned = {(m.origin, self.inherited) for m in (*parents, *going)}
+    pinned |= {(m.id, m.done) for m in going}
     pinned |= {(m.id, self._next_stage(m)) for m in flying}
     return {(m, stop) for m, stop in pinned if 0 < stop < self.segments}
 
-  def _pause(self, member: _Member, result: strategy.Result) -> None:
+  def _pause(self, member: Member, result: strategy.Result) -> None:
     """A leg ended well before the end of the budget."""
     del result
     self._ready.append(member)
 
-  def _end(self, member: _Member) -> None:
+  def _end(self, member: Member) -> None:
     """A member is through, or failed."""
     self._window.append(member)
 
-  def _next_stage(self, member: _Member) -> int:
+  def _next_stage(self, member: Member) -> int:
     return min(stage for stage in self._stages if stage > member.done)
 
-  def _launch(self, member: _Member) -> strategy.Leg:
+  def _launch(self, member: Member) -> strategy.Leg:
     """The next leg of a member."""
     self._flying[member.id] = member
     stop = self._next_stage(member)
@@ -189,16 +188,16 @@ class Evolution(strategy.Strategy):
       splits=('search',) if stop in self._scored else (),
     )
 
-  def _start(self, rng: np.random.Generator) -> _Member:
+  def _start(self, rng: np.random.Generator) -> Member:
     """A new member: an initial one, or a child of a tournament's winner."""
     member = self._new_id()
     early = member < max(self.population, len(self.initial))
     if early or not any(math.isfinite(m.loss) for m in self._window):
       configuration = self.initial_configuration(member)
       root = self.space.structure(configuration)
-      return _Member(member, None, configuration, member, root)
+      return Member(member, None, configuration, member, root)
     parent, configuration = self._breed(rng)
-    child = _Member(
+    child = Member(
       member,
       parent.id,
       configuration,
@@ -213,7 +212,7 @@ class Evolution(strategy.Strategy):
 
   def _breed(
     self, rng: np.random.Generator
-  ) -> tuple[_Member, member_lib.Configuration]:
+  ) -> tuple[Member, member_lib.Configuration]:
     """A tournament's winner, and a child's configuration."""
     parent = self._winner(rng)
     configuration = parent.configuration
@@ -224,7 +223,7 @@ class Evolution(strategy.Strategy):
       configuration, rng, step=self.step, resample=self.resample
     )
 
-  def _winner(self, rng: np.random.Generator) -> _Member:
+  def _winner(self, rng: np.random.Generator) -> Member:
     """Wins a tournament among the window; never a failure."""
     drawn = self._draw(list(self._window), rng)
     if all(math.isinf(m.loss) for m in drawn):
@@ -233,8 +232,8 @@ class Evolution(strategy.Strategy):
     return min(drawn, key=lambda m: (m.loss, m.id))
 
   def _draw(
-    self, members: list[_Member], rng: np.random.Generator
-  ) -> list[_Member]:
+    self, members: list[Member], rng: np.random.Generator
+  ) -> list[Member]:
     """A tournament's entrants, without replacement."""
     size = min(self.tournament, len(members))
     picks = rng.choice(len(members), size=size, replace=False)

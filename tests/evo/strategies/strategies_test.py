@@ -50,6 +50,17 @@ VARIANTS = [
   ('pbt', {'exploit': False}),
   ('pbt', {'explore': False, 'quantile': 0.5}),
   ('pbt_tournament', {}),
+  ('sobol', {}),
+  ('cmaes', {}),
+  ('asha', {}),
+  ('hyperband', {}),
+  ('mfpbt', {}),
+  ('mfpbt', {'periods': (1, 2)}),
+  ('tpe', {}),
+  ('gp', {'draws': 8, 'rows': 32}),
+  ('pb2', {}),
+  ('hybrid', {'children': 8, 'rows': 32}),
+  ('hybrid', {'children': 8, 'rows': 32, 'inherit_at': 0.4, 'hope': 0.4}),
 ]
 variants = pytest.mark.parametrize('name,options', VARIANTS)
 
@@ -212,14 +223,16 @@ def test_the_first_member_is_the_baseline(name, options):
 
 
 def test_initial_members_are_the_same_for_every_strategy():
+  # Sobol's points are a design of their own.
+  shared = [variant for variant in VARIANTS if variant[0] != 'sobol']
   first = [
-    [leg.configuration for leg in make(*variant).ask(4)] for variant in VARIANTS
+    [leg.configuration for leg in make(*variant).ask(4)] for variant in shared
   ]
   assert all(configurations == first[0] for configurations in first)
 
 
 def test_an_unknown_name_is_refused():
-  expected = 'expected one of evolution, pbt, pbt_tournament'
+  expected = 'expected one of asha, cmaes, evolution, gp, '
   with pytest.raises(ValueError, match=f"^strategy is 'luck'; {expected}"):
     strategies.make('luck', MIXED)
 
@@ -249,7 +262,8 @@ def test_making_a_strategy_imports_no_jax():
     's = space.Space.from_json({"name": "s", "parameters": {"x": {\n'
     '  "kind": "float", "tier": "configuration", "default": 0.5,\n'
     '  "low": 0.0, "high": 1.0}}})\n'
-    'for name in ("evolution", "pbt", "pbt_tournament", "random"):\n'
+    'for name in ("asha", "cmaes", "evolution", "hyperband", "mfpbt", "pbt",\n'
+    '             "pbt_tournament", "random", "sobol"):\n'
     '  strategies.make(name, s, seed=0, population=8).ask(4)\n'
     'assert "jax" not in sys.modules\n'
   )
