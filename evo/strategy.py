@@ -2,6 +2,7 @@
 
 import abc
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,21 @@ class Strategy(abc.ABC):
     Covers states that legs in flight are still to keep.
     """
     return set()
+
+  def require_free(self, usable: Sequence[Any], what: str) -> None:
+    """Raises ValueError unless the strategy can use a free parameter.
+
+    Args:
+      usable: free parameters that it can change.
+      what: they are, in words.
+    """
+    if not usable:
+      free = ', '.join(self.space.free_names)
+      name = type(self).__name__.lower()
+      raise ValueError(
+        f'strategy {name} cannot change {free}; expected a free parameter'
+        f' that is {what}'
+      )
 
   def initial_configuration(self, i: int) -> member_lib.Configuration:
     """Configuration of the i-th member: given, else drawn from (seed, i)."""

@@ -16,7 +16,13 @@ from typing import Any
 
 from absl import flags
 
-from evo import comparison, comparison_figure, comparison_report, strategies
+from evo import (
+  comparison,
+  comparison_figure,
+  comparison_report,
+  comparison_summary,
+  strategies,
+)
 from evo import task as task_lib
 from launch import cli, contests, files, settings
 from launch import experiment as experiment_lib
@@ -130,7 +136,8 @@ def _report(
   command = settings.command(given, 'compare')
   text = comparison_report.markdown(value, command)
   (workdir / 'comparison.md').write_text(text)
-  print(text)
+  print(comparison_summary.summary(value))
+  print(f'\nreport      {workdir}/comparison.md')
   print(f'picture     {workdir}/comparison.png')
 
 

@@ -89,7 +89,7 @@ class CMAES(strategy.Strategy):
     self._numbers = [p for p in free if _is_number(p)]
     self._others = {p.name for p in free} - {p.name for p in self._numbers}
     d = len(self._numbers)
-    strategy.require('space', space.name, d > 0, 'one with free numbers')
+    self.require_free(self._numbers, 'a number')
     if generation is None:
       generation = max(self.population, adaptation.default_size(d))
     strategy.require('generation', generation, generation >= 4, 'at least 4')

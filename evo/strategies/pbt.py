@@ -85,6 +85,11 @@ class PBT(strategy.Strategy):
       **shared: of `Strategy`. The population is the largest cohort.
     """
     super().__init__(space, **shared)
+    free = (space.by_name[name] for name in space.free_names)
+    traced = [p for p in free if not p.structural]
+    if explore:
+      # Weights go from member to member, so structures have to stay.
+      self.require_free(traced, 'traced')
     segments = self.segments
     if interval is None:
       interval = max(1, segments // self._intervals)

@@ -13,14 +13,16 @@ STRATEGIES = [
   ('asha', {}),
   ('hyperband', {}),
   ('hybrid', {}),
+  ('hybrid', {'inherit_at': 0.3}),
+  ('pbt_tournament', {}),
+  ('pb2', {}),
+  ('sobol', {}),
+  ('cmaes', {}),
+  ('tpe', {}),
+  ('gp', {}),
 ]
 # A member of the quadratic: 100 steps of 6 FLOPs and an evaluation of 2.
 MEMBER = 602.0
-
-
-@pytest.fixture(scope='module')
-def search(tmp_path_factory):
-  return tmp_path_factory.mktemp('contests')
 
 
 @pytest.fixture

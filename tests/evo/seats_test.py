@@ -198,9 +198,7 @@ def test_a_structure_too_costly_to_score_is_refused(deep):
       )
 
   baseline = deep.structure(deep.baseline)
-  made = species.Catalogue(
-    Costly(), species.Budget(90.0, 10), baseline, None
-  )
+  made = species.Catalogue(Costly(), species.Budget(90.0, 10), baseline, None)
   assert made.evaluation_flops == 22.5
   assert made.add((('depth', 2),)).refusal is None
   assert 'an evaluation costs 30 FLOPs' in made.add((('depth', 3),)).refusal

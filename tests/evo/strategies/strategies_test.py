@@ -255,6 +255,17 @@ def test_options_out_of_range_are_refused(name, option, value):
     make(name, {option: value})
 
 
+@pytest.mark.parametrize('name', ['pbt', 'pb2', 'mfpbt', 'cmaes'])
+def test_a_space_that_a_strategy_cannot_search_is_refused(name):
+  kind = {'kind': 'choice', 'tier': 'architecture', 'structural': True}
+  parameter = kind | {'choices': ['gelu', 'silu'], 'default': 'gelu'}
+  shapes = space.Space.from_json(
+    {'name': 'shapes', 'parameters': {'activation': parameter}}
+  )
+  with pytest.raises(ValueError, match=f'^strategy {name} cannot change activ'):
+    strategies.make(name, shapes)
+
+
 def test_making_a_strategy_imports_no_jax():
   code = (
     'import sys\n'
