@@ -10,7 +10,7 @@ import functools
 import numpy as np
 import pytest
 
-from evo import comparison, contest, simulation, statistics, strategies
+from evo import comparison, contest, member, simulation, statistics, strategies
 from evo import task as task_lib
 
 pytestmark = pytest.mark.slow
@@ -96,3 +96,60 @@ def test_the_conditional_toy_is_solved_by_models(name, most):
 
 def test_the_conditional_toy_is_not_solved_by_luck():
   assert regrets('random', 'conditional', 8, 40, 40).mean() >= 0.15
+
+
+def optuna_regrets(task_name, seeds, charge, at):
+  """The same of Optuna's Gaussian process, which needs torch."""
+  pytest.importorskip('torch')
+  import optuna
+
+  optuna.logging.set_verbosity(optuna.logging.ERROR)
+  task, found = task_lib.make(task_name), []
+  for seed in range(seeds):
+    study = optuna.create_study(sampler=optuna.samplers.GPSampler(seed=seed))
+    told = []
+    for number in range(charge):
+      trial = study.ask()
+      configuration = suggested(trial, task.space)
+      leg = member.Leg(number, None, configuration, None, 0, 1, 0)
+      rng = member.generator(seed, 'task', number, 0)
+      _, loss, truth = task.train(task.state0, leg, rng)
+      study.tell(trial, loss)
+      told.append((loss, truth))
+    found.append(min(told[:at])[1])
+  return np.array(found)
+
+
+def suggested(trial, space):
+  """Optuna's proposal; ordered choices are the integers of their order."""
+  values = dict(space.baseline)
+  for name in space.conditional_order:
+    p = space.by_name[name]
+    if name not in space.active(space.canonical(values)):
+      continue
+    if p.kind == 'choice' and isinstance(p.choices[0], str | bool):
+      values[name] = trial.suggest_categorical(name, p.choices)
+    elif p.kind == 'choice':
+      values[name] = p.choices[trial.suggest_int(name, 0, len(p.choices) - 1)]
+    elif p.kind == 'int':
+      values[name] = trial.suggest_int(name, p.low, p.high)
+    else:
+      log = p.kind == 'log_float'
+      values[name] = trial.suggest_float(name, p.low, p.high, log=log)
+  return space.canonical(values)
+
+
+@pytest.mark.filterwarnings('ignore')  # Optuna's and torch's own.
+@pytest.mark.parametrize('name,at', [(PROTEIN, 25), (PROTEIN, 50)])
+def test_the_gaussian_process_is_no_worse_than_optunas(name, at):
+  differences = protein('gp', at) - optuna_regrets(name, 20, 50, at)
+  rng = np.random.default_rng(0)
+  assert statistics.bootstrap_bounds(differences, [0.95], rng)[0] < 0.005
+
+
+@pytest.mark.filterwarnings('ignore')
+def test_the_gaussian_process_is_no_worse_than_optunas_where_parts_depend():
+  ours = regrets('gp', 'conditional', 8, 40, 40)
+  differences = ours - optuna_regrets('conditional', 8, 40, 40)
+  rng = np.random.default_rng(0)
+  assert statistics.bootstrap_bounds(differences, [0.95], rng)[0] < 0.005
