@@ -11,9 +11,12 @@ from evo import comparison, contest, simulation, strategies
 from evo import strategy as strategy_lib
 from evo import task as task_lib
 from launch import experiment as experiment_lib
+from launch import files, settings
 from models import language_model
 
 TEXT = 'text'
+# Flags of a comparison that mean nothing to one search.
+COMPARISON = ('strategies', 'seeds', 'reference', 'task')
 
 Stop = Callable[[], str | None]
 Observe = Callable[[float], None]
@@ -96,8 +99,13 @@ class OnText:
     stop: Stop,
     observe: Observe,
   ) -> comparison.Run | None:
-    experiment = self._build(arm, seed, workdir)
+    experiment, given = self._build(arm, seed, workdir)
     engine = experiment.engine
+    workdir.mkdir(parents=True, exist_ok=True)
+    # So that it can be looked at and replayed like any search.
+    command = settings.command(self._given, 'compare')
+    run = experiment_lib.describe(given, experiment, command)
+    files.write_json(workdir / 'run.json', run)
     charge = self._given['max_members'] * engine.member_flops
 
     def show(campaign: campaign_lib.Campaign) -> None:
@@ -122,14 +130,14 @@ class OnText:
 
   def _build(
     self, arm: Arm, seed: int, workdir: pathlib.Path
-  ) -> experiment_lib.Experiment:
+  ) -> tuple[experiment_lib.Experiment, dict[str, Any]]:
+    """What an arm searches with, and the flags that say so."""
     own = {'strategy': arm.strategy, 'seed': seed, 'workdir': str(workdir)}
-    return experiment_lib.build(
-      self._given | own,
-      trainee=self._trainee,
-      library=self._library,
-      **arm.options,
+    given = {k: v for k, v in self._given.items() if k not in COMPARISON} | own
+    experiment = experiment_lib.build(
+      given, trainee=self._trainee, library=self._library, **arm.options
     )
+    return experiment, given
 
 
 class OnTask:

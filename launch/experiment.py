@@ -1,6 +1,7 @@
 """An experiment: what the flags say, built."""
 
 import dataclasses
+import importlib.metadata
 import math
 import os
 import pathlib
@@ -111,6 +112,33 @@ def build(
     library=library,
   )
   return Experiment(trainee, space, strategy, engine)
+
+
+def describe(
+  given: dict[str, Any], experiment: Experiment, command: str
+) -> dict[str, Any]:
+  """The content of run.json: what the run is, its constants and its command."""
+  engine, space = experiment.engine, experiment.space
+  return {
+    'flags': given,
+    'strategy': given['strategy'],
+    'finds_schedules': experiment.strategy.finds_schedules,
+    'metric': experiment.trainee.metric,
+    'segments': given['segments'],
+    'steps_per_segment': engine.steps,
+    'tokens_per_step': engine.cost.tokens_per_step,
+    'flops_per_member': engine.member_flops,
+    'slots': given['population'],
+    'space': space.to_json(),
+    'baseline': space.baseline,
+    'weights': engine.cost.weights,
+    'data_digest': experiment.trainee.digest,
+    'command': command,
+    'versions': {
+      name: importlib.metadata.version(name)
+      for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint', 'numpy')
+    },
+  }
 
 
 def _strategy(

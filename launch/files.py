@@ -38,6 +38,24 @@ def check_workdir(
       )
 
 
+def read_run(workdir: pathlib.Path) -> dict[str, Any]:
+  """The content of a search's run.json.
+
+  Raises:
+    ValueError: the folder holds none, or a comparison.
+  """
+  path = workdir / 'run.json'
+  if not path.exists():
+    raise ValueError(f'--workdir={workdir} has no run.json; expected a search')
+  run = json.loads(path.read_text())
+  if 'segments' not in run:
+    raise ValueError(
+      f'--workdir={workdir} holds a comparison; expected a search, such as'
+      f' one of {workdir}/runs'
+    )
+  return run
+
+
 def write_json(path: pathlib.Path, value: Any) -> None:
   """Replaces a file at once, so that no reader sees half of it."""
   draft = path.with_suffix('.draft')

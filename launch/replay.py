@@ -34,7 +34,8 @@ def main(argv: list[str]) -> int:
   values = flags.FLAGS
   with cli.input_errors():
     workdir = pathlib.Path(values.workdir)
-    run, records = _read(workdir)
+    run = files.read_run(workdir)
+    records = ledger_lib.Ledger(workdir / 'ledger').records
     member = _finished(workdir, values.member, records, run)
     seeds = [
       member_lib.fold(run['flags']['seed'], 'replay', i)
@@ -69,16 +70,6 @@ def main(argv: list[str]) -> int:
   files.write_json(folder / 'replay.json', value)
   print(_summary(value))
   return 0
-
-
-def _read(workdir: pathlib.Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-  """run.json and the ledger of a search."""
-  if not (workdir / 'run.json').exists():
-    raise ValueError(f'--workdir={workdir} holds no run; expected a search')
-  run = json.loads((workdir / 'run.json').read_text())
-  if 'segments' not in run:
-    raise ValueError(f'--workdir={workdir} is no search; expected a search')
-  return run, ledger_lib.Ledger(workdir / 'ledger').records
 
 
 def _finished(

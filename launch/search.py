@@ -8,7 +8,6 @@ again goes on where it stopped, or says that it is finished.
   python -m launch.search --flagfile=nanogpt_cpu --data=input.txt
 """
 
-import importlib.metadata
 import json
 import pathlib
 import sys
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> int:
       return 0
     experiment_lib.prepare_backend(given)
     experiment = experiment_lib.build(given)
-    run = _describe(given, experiment)
+    run = experiment_lib.describe(given, experiment, settings.command(given))
     _check_run(workdir, run)
     display = display_lib.Display(run['metric'])
     campaign = campaign_lib.Campaign(
@@ -138,33 +137,6 @@ def _export(
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(folder / 'weights', weights, force=True)
   files.write_json(folder / 'configuration.json', leg.configuration)
-
-
-def _describe(
-  given: dict[str, Any], experiment: experiment_lib.Experiment
-) -> dict[str, Any]:
-  """The content of run.json: what the run is, and its constants."""
-  engine, space = experiment.engine, experiment.space
-  return {
-    'flags': given,
-    'strategy': given['strategy'],
-    'finds_schedules': experiment.strategy.finds_schedules,
-    'metric': experiment.trainee.metric,
-    'segments': given['segments'],
-    'steps_per_segment': engine.steps,
-    'tokens_per_step': engine.cost.tokens_per_step,
-    'flops_per_member': engine.member_flops,
-    'slots': given['population'],
-    'space': space.to_json(),
-    'baseline': space.baseline,
-    'weights': engine.cost.weights,
-    'data_digest': experiment.trainee.digest,
-    'command': settings.command(given),
-    'versions': {
-      name: importlib.metadata.version(name)
-      for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint', 'numpy')
-    },
-  }
 
 
 def _check_run(workdir: pathlib.Path, run: dict[str, Any]) -> None:

@@ -55,6 +55,11 @@ def read(workdir: epath.PathLike) -> Run:
   if not (folder / 'run.json').exists():
     raise ValueError(f'workdir is {workdir}; expected a folder with run.json')
   run = json.loads((folder / 'run.json').read_text())
+  if 'segments' not in run:
+    raise ValueError(
+      f'workdir is {workdir}, a comparison; expected a search, such as one in'
+      ' its folder runs'
+    )
   records = ledger_lib.Ledger(folder / 'ledger').records
   events = ledger_lib.Events(folder / 'events.jsonl').read()
   stop = events[-1] if events and events[-1]['event'] == 'stop' else {}

@@ -42,6 +42,23 @@ def test_every_strategy_ran_on_every_seed_for_the_same_charge(compared):
   assert all(len(row) == 3 for row in rows)
 
 
+def test_each_search_can_be_looked_at_and_replayed(compared, launch):
+  workdir, _ = compared
+  process = launch('status', f'--workdir={workdir}/runs/pbt-0')
+  assert process.returncode == 0 and 'pbt' in process.out, process.err
+  process = launch('replay', f'--workdir={workdir}/runs/pbt-0', '--seeds=1')
+  assert process.returncode == 0, process.err
+  assert 'schedule replayed' in process.out
+
+
+@pytest.mark.parametrize('command', ['status', 'replay', 'sample'])
+def test_a_comparison_is_told_from_a_search(compared, launch, command):
+  workdir, _ = compared
+  process = launch(command, f'--workdir={workdir}')
+  assert process.returncode == 2
+  assert process.err.startswith('error: ') and 'expected a' in process.err
+
+
 def test_a_comparison_goes_on_where_it_stopped(compared, launch, flags):
   workdir, _ = compared
   again = workdir.with_name('again')
