@@ -48,6 +48,7 @@ setuptools.setup(
       'hypothesis>=6.100',
       'jsonschema>=4.20',
       'pytest>=8',
+      'pytest-xdist>=3.5',
       'ruff>=0.14',
     ],
   },

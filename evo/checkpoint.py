@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +19,10 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 PyTree = Any
+
+# Orbax numbers the saves of a process. One that begins during another, in some
+# other thread, takes that one's number, and both wait for signals in vain.
+_SAVING = threading.Lock()
 
 
 def digest(directory: epath.Path) -> str:
@@ -143,7 +148,7 @@ class Checkpoints:
   ) -> None:
     host = jax.tree.map(np.asarray, tree)
     (self.directory / f'{name}.json').unlink(missing_ok=True)
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _SAVING, ocp.StandardCheckpointer() as checkpointer:
       checkpointer.save(self.directory / name, host, force=True)
     seal = {'digest': digest(self.directory / name), 'note': note()}
     (self.directory / f'{name}.json').write_text(json.dumps(seal))

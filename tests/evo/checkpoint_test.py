@@ -157,3 +157,12 @@ def test_the_digest_sees_every_change(change, tmp_path):
     case 'gone':
       (folder / 'a').unlink()
   assert checkpoint.digest(folder) != before
+
+
+def test_two_can_be_written_at_once(tmp_path):
+  # Orbax mixes up saves that overlap: without care most such pairs hang.
+  pair = [checkpoint.Checkpoints(tmp_path / name) for name in 'ab']
+  for i in range(150):
+    for saved in pair:
+      saved.save(f'state-{i}', {'w': np.full(3, i)})
+  assert all(len(saved.names()) == 150 for saved in pair)

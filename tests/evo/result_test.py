@@ -184,7 +184,7 @@ def test_the_schedule_of_pbt_covers_the_budget(
   assert schedule[-1]['stop'] == 10 * campaign.engine.steps
   assert [(p['stop'], p['configuration']) for p in schedule] == [
     (piece.stop * campaign.engine.steps, piece.configuration)
-    for piece in campaign.champion_schedule()
+    for piece in campaign.schedule(campaign.best)
   ]
   assert result['gain']['n'] == 3
 

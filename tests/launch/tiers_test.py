@@ -56,9 +56,10 @@ def test_species_and_their_cost_are_in_the_ledger(finished):
     assert len(facts) == 1  # And the budget is the same in FLOPs:
     ((_, flops_per_token, budget),) = facts
     flops = flops_per_token * budget * 4 * 32
-    assert (
-      0.7 < flops / (result['flops'] / len({r['member'] for r in rows})) < 1.7
-    )
+    # Steps are floored to segments of about four: up to a quarter is lost. The
+    # mean counts evaluations too.
+    mean = result['flops'] / len({row['member'] for row in rows})
+    assert 0.6 < flops / mean < 1.7
   assert result['gain'] or result['gain_missing'], process.out
 
 
