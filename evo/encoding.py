@@ -59,7 +59,7 @@ class Encoding:
 
 def _middle(p: parameter.Parameter) -> list[float]:
   """Where an inactive parameter is."""
-  if not _one_hot(p):
+  if p.has_scale:
     return [0.5]
   n = len(p.choices)
   return [0.5**0.5 / n] * n
@@ -67,11 +67,7 @@ def _middle(p: parameter.Parameter) -> list[float]:
 
 def _table(p: parameter.Parameter) -> dict[Any, list[float]]:
   """Columns by choice; empty for the other kinds."""
-  if not _one_hot(p):
+  if p.has_scale:
     return {choice: [p.unit(choice)] for choice in p.choices}
   hot = 0.5**0.5 * np.eye(len(p.choices))
   return dict(zip(p.choices, hot.tolist()))
-
-
-def _one_hot(p: parameter.Parameter) -> bool:
-  return any(isinstance(choice, bool | str) for choice in p.choices)

@@ -104,6 +104,11 @@ class Parameter:
       return range(self.low, self.high + 1)
     return self.choices
 
+  @property
+  def has_scale(self) -> bool:
+    """Whether the values are numbers; text, true and false have no order."""
+    return not any(isinstance(choice, bool | str) for choice in self.choices)
+
   def typed(self, value: Any) -> Value:
     """The value as the parameter writes it: 0 as 0.0, NumPy's as Python's."""
     if self.kind == 'choice':
@@ -140,7 +145,7 @@ class Parameter:
     Numbers: on the parameter's scale, as a share of the range; text, true and
     false: 1 unless they are the same.
     """
-    if any(isinstance(choice, bool | str) for choice in self.choices):
+    if not self.has_scale:
       return float(a != b)
     return abs(self.unit(a) - self.unit(b))
 

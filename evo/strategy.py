@@ -150,6 +150,20 @@ class Strategy(abc.ABC):
       return self.initial[i]
     return self.space.sample(member_lib.generator(self.seed, 'initial', i))
 
+  def _from_scratch(
+    self, member: int, configuration: member_lib.Configuration
+  ) -> Leg:
+    """The leg of a member that trains for the whole budget at once."""
+    return Leg(
+      member=member,
+      parent=None,
+      configuration=configuration,
+      source=None,
+      start=0,
+      stop=self.segments,
+      seed=self.member_seed,
+    )
+
   @abc.abstractmethod
   def _ask(
     self, n: int, fresh: int | None, rng: np.random.Generator

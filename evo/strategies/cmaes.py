@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from evo import member as member_lib
-from evo import parameter as parameter_lib
 from evo import space as space_lib
 from evo import strategy
 from evo.strategies import covariance_adaptation as adaptation
@@ -86,7 +85,7 @@ class CMAES(strategy.Strategy):
     """
     super().__init__(space, **shared)
     free = [space.by_name[name] for name in space.free_names]
-    self._numbers = [p for p in free if _is_number(p)]
+    self._numbers = [p for p in free if p.has_scale]
     self._others = {p.name for p in free} - {p.name for p in self._numbers}
     d = len(self._numbers)
     self.require_free(self._numbers, 'a number')
@@ -157,15 +156,7 @@ class CMAES(strategy.Strategy):
       point = adaptation.sample(self._distribution, rng).round(_DIGITS)
       configuration = self._configuration(point, rng)
     self._flying[member] = _Candidate(member, configuration, point, update)
-    return strategy.Leg(
-      member=member,
-      parent=None,
-      configuration=configuration,
-      source=None,
-      start=0,
-      stop=self.segments,
-      seed=self.member_seed,
-    )
+    return self._from_scratch(member, configuration)
 
   def _point(self, configuration: member_lib.Configuration) -> np.ndarray:
     """The numbers of a configuration, in the unit cube."""
@@ -205,11 +196,6 @@ class CMAES(strategy.Strategy):
       update=asked.update if same else -1,
       loss=strategy.selection_loss(result),
     )
-
-
-def _is_number(parameter: parameter_lib.Parameter) -> bool:
-  """Whether its values lie on a scale; those of a choice may not."""
-  return not any(isinstance(v, bool | str) for v in parameter.choices)
 
 
 def _reflected(point: np.ndarray) -> np.ndarray:

@@ -86,15 +86,7 @@ class GP(strategy.Strategy):
   def _leg(self, member: int, configuration: Configuration) -> strategy.Leg:
     self._flying[member] = configuration
     self._tried.add(surrogate.key(configuration))
-    return strategy.Leg(
-      member=member,
-      parent=None,
-      configuration=configuration,
-      source=None,
-      start=0,
-      stop=self.segments,
-      seed=self.member_seed,
-    )
+    return self._from_scratch(member, configuration)
 
   def _fit(self) -> None:
     # By id: what came in one batch must not depend on the slots it ran in.

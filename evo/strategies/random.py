@@ -25,12 +25,4 @@ class Random(strategy.Strategy):
 
   def _leg(self) -> strategy.Leg:
     member = self._new_id()
-    return strategy.Leg(
-      member=member,
-      parent=None,
-      configuration=self.initial_configuration(member),
-      source=None,
-      start=0,
-      stop=self.segments,
-      seed=self.member_seed,
-    )
+    return self._from_scratch(member, self.initial_configuration(member))

@@ -85,15 +85,7 @@ class TPE(strategy.Strategy):
   def _start(self, member: int, configuration: Configuration) -> strategy.Leg:
     """The leg of a new member, which is at work from now on."""
     self._trials[member] = self._trial(configuration)
-    return strategy.Leg(
-      member=member,
-      parent=None,
-      configuration=configuration,
-      source=None,
-      start=0,
-      stop=self.segments,
-      seed=self.member_seed,
-    )
+    return self._from_scratch(member, configuration)
 
   def _study(self, rng: np.random.Generator) -> Any:
     """An `optuna.Study` of all members that were told or are at work."""

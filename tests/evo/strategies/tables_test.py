@@ -104,15 +104,21 @@ def test_the_negative_control_finds_no_difference():
 
 
 @pytest.mark.parametrize(
-  'name,seeds,most', [('gp', 8, 0.03), ('hybrid', 8, 0.03), ('tpe', 64, 0.15)]
+  'name,seeds,most',
+  [
+    ('gp', 8, 0.03),
+    ('hybrid', 8, 0.03),
+    ('tpe', 64, 0.15),
+    # Eights of the 64 seeds have means from .06 to .16; these are the worst.
+    pytest.param('tpe', 8, 0.15, marks=pytest.mark.xfail(reason='it is .161')),
+  ],
 )
 def test_the_conditional_toy_is_solved_by_models(name, seeds, most):
-  # Means of eight seeds of TPE lie between .06 and .16.
   assert regrets(name, 'conditional', seeds, 40, 40).mean() <= most
 
 
 def test_the_conditional_toy_is_not_solved_by_luck():
-  assert regrets('random', 'conditional', 64, 40, 40).mean() >= 0.15
+  assert regrets('random', 'conditional', 8, 40, 40).mean() >= 0.15
 
 
 def optuna_regrets(task_name, seeds, charge, at):
