@@ -54,6 +54,7 @@ class Allowance:
     strategy: strategy_lib.Strategy,
     confirmation: int = 0,
     confirmation_evaluations: int = 1,
+    search_share: float = 1.0,
   ):
     """Sets up.
 
@@ -64,15 +65,20 @@ class Allowance:
         finish.
       confirmation: runs of a confirmation.
       confirmation_evaluations: of each of its runs.
+      search_share: of the FLOPs of a cycle that the search may commit; what
+        is left is for what follows the confirmation.
     """
     self._bounds, self._engine, self._strategy = bounds, engine, strategy
     self._evaluations = strategy.evaluations
     self._member = self._most(self._evaluations)
     self._confirmation = confirmation * self._most(confirmation_evaluations)
     self._expected = confirmation * self._typical(confirmation_evaluations)
+    self._verified = self._most(confirmation_evaluations)
+    self._search_share, self._cycle = search_share, 0.0
     self.started, self.executed = 0, 0.0
     self.plan: Plan | None = None
     self._committed = 0.0
+    self._verifying = 0.0  # Of it, for verification.
 
   @property
   def minutes(self) -> float | None:
@@ -99,9 +105,26 @@ class Allowance:
     room = [self._room(limit) for limit in self._limits()]
     return max(0, min([free, *room])), self.fresh()
 
-  def confirm(self) -> None:
-    """Commits a confirmation."""
-    self._committed += self._expected
+  def begin_cycle(self) -> None:
+    """Begins another search, of its share of what is left."""
+    self._cycle = self._committed
+
+  def verify(self, legs: list[member_lib.Leg], evaluations: int) -> None:
+    """Commits the runs that these legs of a verification begin."""
+    segments = self._engine.budget.segments
+    for leg in legs:
+      if not leg.goes_on:
+        cost = self._run_cost(leg, segments, evaluations)
+        self._committed += cost
+        self._verifying += cost
+
+  def verifications(self) -> int | None:
+    """How many runs of a verification may still start; None is no bound."""
+    room = [
+      int((limit - self._committed) // self._verified)
+      for limit in self._limits()
+    ]
+    return max(0, min(room)) if room else None
 
   def fresh(self) -> int | None:
     """How many more members may start; None is no bound."""
@@ -145,8 +168,9 @@ class Allowance:
     if bounds.members is not None:
       missing = (bounds.members - self.started) * searching
       totals.append(
-        self._committed * (1 + missing / max(1, self.started))
-        + self._expected * searching
+        (self._committed - self._verifying)
+        * (1 + missing / max(1, self.started))
+        + max(self._expected, self._verifying)
       )
     if self.plan:
       totals.append(self.plan['flops'])
@@ -163,7 +187,8 @@ class Allowance:
 
   def _room(self, limit: float) -> int:
     """Whole members that a bound in FLOPs still has room for."""
-    spare = limit - self._committed - self._confirmation
+    share = self._cycle + self._search_share * (limit - self._cycle)
+    spare = share - self._committed - self._confirmation
     return int(spare // self._member)
 
   def _most(self, evaluations: int) -> float:
@@ -180,11 +205,17 @@ class Allowance:
 
   def _cost(self, leg: member_lib.Leg) -> float:
     """FLOPs of what a leg begins: a run, or itself alone."""
+    if not self._strategy.finishes:
+      return self._run_cost(leg, leg.stop, len(leg.splits))
+    segments = self._engine.budget.segments
+    return self._run_cost(leg, segments, self._evaluations)
+
+  def _run_cost(
+    self, leg: member_lib.Leg, stop: int, evaluations: int
+  ) -> float:
+    """FLOPs from the start of a leg on."""
     species = self._engine.seats.species(leg)
     if species.refusal:
       return 0.0
-    stop, evaluations = leg.stop, len(leg.splits)
-    if self._strategy.finishes:
-      stop, evaluations = self._engine.budget.segments, self._evaluations
     training = (stop - leg.start) * species.segment_flops
     return training + evaluations * species.evaluation_flops

@@ -5,14 +5,14 @@ from typing import Any
 
 from etils import epath
 
+from evo import ablation, gate, trial, verification
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import strategy as strategy_lib
-from evo import verification
 
-CONFIRM = 'confirm'
+CONFIRM, ABLATE = 'confirm', ablation.PHASE
 
 Arms = Callable[['Campaign'], dict[str, verification.Schedule]]
 
@@ -43,6 +43,8 @@ class Campaign:
     seed: int = 0,
     pairs: int = 4,
     arms: Arms | None = None,
+    ablates: bool = False,
+    search_share: float = 0.5,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
   ):
@@ -54,10 +56,14 @@ class Campaign:
       workdir: holds, or will hold, the ledger and the checkpoints.
       bounds: of the whole campaign.
       seed: from which the seeds of the confirmation are folded.
-      pairs: seeds that each arm is confirmed on; 0 leaves it out.
+      pairs: seeds that champion and baseline are confirmed on at most, see
+        `gate.looks`; 0 leaves the confirmation out.
       arms: schedules to train from scratch once the search is over, by name.
-        By default baseline and champion, whose runs the bounds pay for; other
-        ones come on top of the bounds.
+        By default baseline and champion, whose runs the bounds pay for, until
+        the gate is settled; other ones get all pairs, on top of the bounds.
+      ablates: whether the changes of a champion that passed are tested.
+      search_share: of the FLOPs that a bound leaves; the rest is for what
+        follows the search. All of them where no changes are tested.
       stop: asked after each round for a reason to stop there.
       observe: called after each round.
 
@@ -72,13 +78,14 @@ class Campaign:
       split for split in ('confirm', 'search') if split in engine.splits
     )
     self._pairs = pairs if 'confirm' in engine.splits else 0
-    self._seed, self._arms = seed, arms or duel
+    self._seed, self._arms, self._ablates = seed, arms, ablates
     self.allowance = bounds_lib.Allowance(
       bounds,
       engine,
       strategy,
       confirmation=0 if arms else 2 * self._pairs,
       confirmation_evaluations=len(self._confirm_splits),
+      search_share=search_share if ablates else 1.0,
     )
     self.loop = loop_lib.Loop(
       engine,
@@ -111,15 +118,18 @@ class Campaign:
 
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
-    loop, number = self.loop, 0
+    loop, cycle = self.loop, 0
     while loop.stop_reason is None:
+      self.allowance.begin_cycle()
       rounds = loop.run(loop_lib.SEARCH, self.strategy, self._searched)
-      if loop.stop_reason or (number and not rounds):
+      if loop.stop_reason or (cycle and not rounds):
         break
       if not (self._pairs and self.best):
         break
-      self._confirm(number)
-      number += 1
+      self._confirm(cycle)
+      if self._ablates and loop.stop_reason is None:
+        self._ablate(cycle)
+      cycle += 1
       if not loop.replaying and self.allowance.fresh() == 0:
         break
     loop.finish()
@@ -138,19 +148,69 @@ class Campaign:
       )
     return verification.constant(result.leg.configuration, segments)
 
-  def _confirm(self, number: int) -> None:
-    self.confirmation = verification.Confirmation(
-      self._arms(self),
-      seeds=[
-        member_lib.fold(self._seed, 'confirm', number, i)
-        for i in range(self._pairs)
-      ],
+  def _confirm(self, cycle: int) -> None:
+    """The gate, or the arms that were asked for."""
+    seeds = self._fresh_seeds(CONFIRM, cycle, self._pairs)
+    if self._arms is None:
+      asker = trial.Trial(
+        duel(self),
+        gate.CONTRASTS,
+        seeds=seeds,
+        looks=gate.looks(self._pairs),
+        settled=gate.settled(),
+        first_member=self.strategy.members,
+        splits=self._confirm_splits,
+      )
+    else:
+      asker = verification.Confirmation(
+        self._arms(self),
+        seeds=seeds,
+        first_member=self.strategy.members,
+        splits=self._confirm_splits,
+      )
+    self.confirmation = asker
+    self._verify(CONFIRM, asker, charged=self._arms is None)
+
+  def _ablate(self, cycle: int) -> None:
+    """Tests each change of the champion, if it passed the gate."""
+    space, stack = self.strategy.space, self.best.leg.configuration
+    names = ablation.changes(space, stack)
+    evidence = self.confirmation.evidence.get(gate.CHAMPION)
+    if not names or evidence is None or not gate.passed(evidence):
+      return
+    looks = ablation.looks(self._pairs)
+    asker = trial.Trial(
+      ablation.schedules(
+        ablation.arms(space, stack), self.engine.budget.segments
+      ),
+      ablation.contrasts(space, stack),
+      seeds=self._fresh_seeds(ABLATE, cycle, looks[-1]),
+      looks=looks,
+      settled=ablation.Rule(names, worth=0.0).settled,
       first_member=self.strategy.members,
       splits=self._confirm_splits,
     )
-    self.allowance.confirm()
-    self.loop.run(CONFIRM, self.confirmation, lambda legs, results: None)
-    self.strategy.members = self.confirmation.members
+    self._verify(ABLATE, asker)
+
+  def _fresh_seeds(self, phase: str, cycle: int, n: int) -> list[int]:
+    """Seeds that nothing else in the campaign uses."""
+    return [member_lib.fold(self._seed, phase, cycle, i) for i in range(n)]
+
+  def _verify(
+    self, phase: str, asker: loop_lib.Asker, charged: bool = True
+  ) -> None:
+    """Runs a verification; its members' ids follow those of the search."""
+    evaluations = len(self._confirm_splits)
+
+    def account(
+      legs: list[member_lib.Leg], results: list[member_lib.Result]
+    ) -> None:
+      del results
+      if charged:
+        self.allowance.verify(legs, evaluations)
+
+    self.loop.run(phase, asker, account)
+    self.strategy.members = asker.members
 
   def _searched(
     self, legs: list[member_lib.Leg], results: list[member_lib.Result]

@@ -239,9 +239,11 @@ class Loop:
 
   def _offer(self) -> dict[str, Any]:
     """What is asked for, and how many species may be live."""
-    n, fresh = self.engine.free(), None
+    n = self.engine.free()
     if self.phase == SEARCH:
       n, fresh = self.allowance.offer(n)
+    else:
+      fresh = self.allowance.verifications()
     return {'n': n, 'fresh': fresh, 'species': self.engine.max_species}
 
   def _plan(self, standing: Record | None) -> None:

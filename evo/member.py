@@ -44,6 +44,7 @@ class Leg:
     seed: of initialisation and data windows, in [0, 2**31).
     keep: whether the state at `stop` is kept for heirs.
     splits: evaluated at `stop`; the first one gives the loss. May be empty.
+    arm: what it stands for where a verification compares; None in a search.
   """
 
   member: int
@@ -55,6 +56,7 @@ class Leg:
   seed: int
   keep: bool = False
   splits: tuple[str, ...] = ('search',)
+  arm: str | None = None
 
   @property
   def goes_on(self) -> bool:

@@ -14,7 +14,10 @@ _MOST_FAILURES = 10
 
 
 def markdown(
-  result: dict[str, Any], rows: Sequence[Row], run: dict[str, Any]
+  result: dict[str, Any],
+  rows: Sequence[Row],
+  run: dict[str, Any],
+  improvements: dict[str, Any],
 ) -> str:
   """The content of report.md; its paths are relative to the workdir.
 
@@ -22,11 +25,12 @@ def markdown(
     result: content of result.json.
     rows: of `rows.leg_rows`.
     run: content of run.json.
+    improvements: content of improvements.json.
   """
   parts = ['# Report', f'**{wording.headline(result)}**']
   parts.append('![Best loss so far over the members tried](staircase.png)')
   if result['champion']:
-    parts += ['## What changed', _changes(result, run)]
+    parts += ['## What changed', _changes(result, run, improvements)]
     parts.append('![Parameters of the champion and its ancestors](lineage.png)')
   parts += ['## How sure', _evidence(result)]
   parts += ['## Cost', _cost(result)]
@@ -60,7 +64,9 @@ def code(text: str) -> str:
   return ' '.join(str(text).replace('`', "'").split())
 
 
-def _changes(result: dict[str, Any], run: dict[str, Any]) -> str:
+def _changes(
+  result: dict[str, Any], run: dict[str, Any], improvements: dict[str, Any]
+) -> str:
   changed = result_lib.changes(result, run)
   if not changed:
     return 'Nothing: the champion has the configuration of the baseline.'
@@ -76,11 +82,54 @@ def _changes(result: dict[str, Any], run: dict[str, Any]) -> str:
       f' The champion is a schedule of {pieces} pieces; the table shows the'
       ' last one, `result.json` all of them.'
     )
-  untested = (
-    'Which of the changes matter (ablation), and whether they hold for a larger'
-    ' model (transfer), was left out.'
+  return f'{table}\n\n{note}\n\n{_verdicts(improvements, result["metric"])}'
+
+
+def _verdicts(improvements: dict[str, Any], metric: str) -> str:
+  """What the ablation says of each change."""
+  summary = improvements['summary']
+  if summary['left_out']:
+    return (
+      'Which of the changes matter (ablation), and whether they hold for a'
+      ' larger model (transfer), was left out.'
+    )
+  table = _table(
+    ('parameter', 'verdict', f'effect ({metric})', '95% interval', 'pairs')
+    + ('p adjusted', 'alone'),
+    [
+      (
+        x['parameter'],
+        x['verdict'],
+        wording.signed(x['effect']),
+        wording.interval(x['low'], x['high']),
+        x['n'],
+        '-' if x['p_adjusted'] is None else f'{x["p_adjusted"]:.2g}',
+        wording.signed(x['add_one_in']['effect']),
+      )
+      for x in improvements['improvements']
+    ],
   )
-  return f'{table}\n\n{note} {untested}'
+  counts = (
+    f'{summary["confirmed"]} of {wording.count(summary["changes"], "change")}'
+    f' confirmed, {summary["refuted"]} refuted, {summary["undecided"]}'
+    ' undecided.'
+  )
+  note = (
+    'Effect: the loss with the change minus that without it, all others in'
+    ' place, over pairs from scratch on fresh seeds; negative is better.'
+    ' Confirmed: the whole passed the gate, and p, adjusted by Benjamini and'
+    f' Hochberg, is at most {summary["level"]}. Refuted: the interval leaves'
+    ' nothing worth having. Alone: the change made to the baseline.'
+  )
+  if summary['sum_of_single_effects'] is not None:
+    note += (
+      f' The single effects add up to {summary["sum_of_single_effects"]:+.4f}'
+      f' {metric}, the whole has {summary["stack_effect"]:+.4f}.'
+    )
+  return (
+    f'**{counts}**\n\n{table}\n\n{note} Whether they hold for a larger model'
+    ' (transfer) was left out.'
+  )
 
 
 def _evidence(result: dict[str, Any]) -> str:

@@ -5,22 +5,24 @@ run that was killed and resumed gives what an unbroken one gives, times apart.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from evo import gate, trial, verification
 from evo import member as member_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
-from evo import statistics, verification
 
 Record = dict[str, Any]
 Row = rows_lib.Row
+CONFIRM = 'confirm'
 Details = Callable[[float, str], dict[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Trial:
-  """The runs of a confirmation.
+class Pairs:
+  """The pairs of a confirmation of which both runs have ended.
 
   Attributes:
     split: scored.
@@ -36,6 +38,15 @@ class Trial:
   def sound(self) -> bool:
     """Whether all runs reached the end of their budget."""
     return not any(None in losses for losses in self.losses.values())
+
+  def evidence(self, looks: tuple[int, ...]) -> trial.Evidence:
+    """What they say for the champion at these looks."""
+    before, after = (
+      [math.inf if loss is None else loss for loss in self.losses[arm]]
+      for arm in rows_lib.ARMS
+    )
+    gains = (b - a for b, a in zip(before, after, strict=True))
+    return trial.Evidence(tuple(gains), looks)
 
 
 def result(
@@ -66,11 +77,11 @@ def result(
   ends = rows_lib.finished(rows)
   best = min(ends, key=lambda row: row[metric], default=None)
   schedule = _schedule(records, run, best) if best else []
-  trial, missing = _counted_trial(rows, run, schedule)
+  pairs, missing = _counted_pairs(rows, run, schedule)
   champion = None
   if best:
     champion = {'configuration': best['configuration']}
-    champion |= _losses('champion', best[metric], trial, run, details)
+    champion |= _losses('champion', best[metric], pairs, run, details)
     champion['member'] = best['member']
     if run['finds_schedules']:
       champion['schedule'] = schedule
@@ -78,14 +89,14 @@ def result(
   return {
     'metric': metric,
     'baseline': {'configuration': run['baseline']}
-    | _losses('baseline', own, trial, run, details),
+    | _losses('baseline', own, pairs, run, details),
     'champion': champion,
-    'gain': _gain(trial) if trial else None,
+    'gain': _gain(pairs, run) if pairs else None,
     'gain_missing': missing,
     **_counts(rows),
     **seconds,
     **compilations,
-    'confirm_seeds': trial.seeds if trial else [],
+    'confirm_seeds': pairs.seeds if pairs else [],
     'data_digest': run['data_digest'],
     'stop_reason': stop_reason,
   }
@@ -109,54 +120,63 @@ def changes(result: Record, run: Record) -> list[tuple[str, Any, Any]]:
   return [(name, before[name], after[name]) for name in changed]
 
 
-def last_trial(rows: Sequence[Row]) -> Trial | None:
-  """The last confirmation as it stands; None without one.
-
-  Runs that are still at work count as failed here.
-  """
-  last = {row['member']: row for row in _last_confirmation(rows)}
-  if not last:
+def last_pairs(rows: Sequence[Row]) -> Pairs | None:
+  """The last confirmation as it stands; None without one."""
+  legs = _last_confirmation(rows)
+  if not legs:
     return None
-  ends = [last[member] for member in sorted(last)]
-  split = next((row['split'] for row in ends if row['split']), 'confirm')
+  ends = {(row['arm'], row['seed']): row for row in legs}
+  seeds = [
+    seed
+    for arm, seed in ends
+    if arm == rows_lib.ARMS[0]
+    and all(ended(ends.get((arm, seed))) for arm in rows_lib.ARMS)
+  ]
+  split = next((row['split'] for row in ends.values() if row['split']), CONFIRM)
   losses = {
-    arm: [row['metrics'].get(split) for row in ends if row['arm'] == arm]
+    arm: [ends[arm, seed]['metrics'].get(split) for seed in seeds]
     for arm in rows_lib.ARMS
   }
-  seeds = [row['seed'] for row in ends if row['arm'] == 'baseline']
-  return Trial(split, seeds, losses)
+  return Pairs(split, seeds, losses)
 
 
 def _last_confirmation(rows: Sequence[Row]) -> list[Row]:
-  legs = [row for row in rows if row['phase'] == 'confirm']
+  legs = [row for row in rows if row['phase'] == CONFIRM]
   return [r for r in legs if r['confirmation'] == legs[-1]['confirmation']]
 
 
-def _counted_trial(
+def ended(row: Row | None) -> bool:
+  """Whether a run has come to its end, good or bad."""
+  if row is None or row['status'] == member_lib.STOPPED:
+    return False
+  return row['status'] != member_lib.OK or row['stop'] == row['budget']
+
+
+def _counted_pairs(
   rows: Sequence[Row], run: Record, schedule: list[Record]
-) -> tuple[Trial | None, str | None]:
+) -> tuple[Pairs | None, str | None]:
   """The last confirmation if it counts, and why there is no gain if not."""
   if not schedule:
     return None, 'no member finished'
-  legs, trial = _last_confirmation(rows), last_trial(rows)
-  if trial is None:
+  pairs = last_pairs(rows)
+  if pairs is None:
     return None, 'left out'
-  tested = [row for row in legs if row['member'] == legs[0]['member'] + 1]
-  pieces = [{key: row[key] for key in schedule[0]} for row in tested]
-  if pieces != schedule[: len(pieces)]:
+  if not _stands_for(_last_confirmation(rows), schedule):
     return None, 'champion changed'
-  pairs = run['flags'].get('confirm_seeds', len(trial.seeds))
-  last = {row['member']: row for row in legs}
-  going = any(
-    row['status'] == member_lib.STOPPED
-    or (row['status'] == member_lib.OK and row['stop'] < row['budget'])
-    for row in last.values()
-  )
-  if going or len(last) < 2 * pairs:
+  looks = gate.looks(run['flags'].get('confirm_seeds', len(pairs.seeds)))
+  if not gate.finished(pairs.evidence(looks)):
     return None, 'unfinished'
-  if not trial.sound:
-    return trial, 'run failed'
-  return trial, None if len(trial.seeds) > 1 else 'one seed'
+  if not pairs.sound:
+    return pairs, 'run failed'
+  return pairs, None if len(pairs.seeds) > 1 else 'one seed'
+
+
+def _stands_for(legs: Sequence[Row], schedule: list[Record]) -> bool:
+  """Whether a confirmation trains this schedule as its champion."""
+  tested = [row for row in legs if row['arm'] == rows_lib.ARMS[1]]
+  first = [row for row in tested if row['member'] == tested[0]['member']]
+  pieces = [{key: row[key] for key in schedule[0]} for row in first]
+  return pieces == schedule[: len(pieces)]
 
 
 def _schedule(
@@ -179,27 +199,26 @@ def _schedule(
   return pieces
 
 
-def _gain(trial: Trial) -> dict[str, float] | None:
-  if not trial.sound or len(trial.seeds) < 2:
+def _gain(pairs: Pairs, run: Record) -> dict[str, float] | None:
+  if not pairs.sound or len(pairs.seeds) < 2:
     return None
-  pairs = zip(*(trial.losses[arm] for arm in rows_lib.ARMS), strict=True)
-  differences = [before - after for before, after in pairs]
-  return dataclasses.asdict(statistics.t_interval(differences))
+  looks = gate.looks(run['flags'].get('confirm_seeds', len(pairs.seeds)))
+  return dataclasses.asdict(pairs.evidence(looks).interval)
 
 
 def _losses(
   arm: str,
   search_loss: float | None,
-  trial: Trial | None,
+  pairs: Pairs | None,
   run: Record,
   details: Details,
 ) -> Record:
   """Losses of the baseline or the champion."""
-  losses = trial.losses[arm] if trial else [None]
+  losses = pairs.losses[arm] if pairs else [None]
   confirmed = None if None in losses else sum(losses) / len(losses)
   said = {}
   if confirmed is not None:
-    said = details(confirmed, trial.split)
+    said = details(confirmed, pairs.split)
   elif search_loss is not None:
     said = details(search_loss, 'search')
   search, confirm = f'search_{run["metric"]}', f'confirm_{run["metric"]}'

@@ -62,14 +62,13 @@ class _Counter:
   def __init__(self, run: Record):
     self._metric, self._segments = run['metric'], run['segments']
     self._steps: dict[int, int] = {}  # Of a segment, by member.
-    self._phase, self._confirmation, self._first = '', -1, 0
+    self._phase, self._confirmation = '', -1
 
   def row(self, leg: Record, record: Record) -> Row:
     """The row of a leg that `record` began."""
     confirms = record['phase'] == 'confirm'
     if confirms and self._phase != 'confirm':
       self._confirmation += 1
-      self._first = leg['member']
     self._phase = record['phase']
     source, steps = leg['source'], leg['steps_per_segment']
     self._steps[leg['member']] = steps
@@ -98,7 +97,7 @@ class _Counter:
       'steps_per_segment': steps,
       'budget': steps * self._segments,
       'confirmation': self._confirmation if confirms else None,
-      'arm': ARMS[(leg['member'] - self._first) % 2] if confirms else None,
+      'arm': leg['arm'],
     }
 
 

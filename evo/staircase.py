@@ -39,9 +39,9 @@ def draw(
   """
   tried, metric = rows_lib.tried(rows), run['metric']
   figure = figure_lib.new(_title(result))
-  trial = result_lib.last_trial(rows) if result['gain'] else None
+  pairs = result_lib.last_pairs(rows) if result['gain'] else None
   grid = figure.add_gridspec(1, 2, width_ratios=(4, 1))
-  ax = figure.add_subplot(grid[0] if trial else 111)
+  ax = figure.add_subplot(grid[0] if pairs else 111)
   figure_lib.plain(ax)
   ax.set_xlabel('members tried, in the order in which they ended')
   ax.set_ylabel(f'{metric} on the search split (lower is better)')
@@ -51,9 +51,9 @@ def draw(
     figure_lib.say(ax, f'All {len(tried)} members that ended had failed')
   else:
     shown = _draw_members(ax, tried, result)
-    if trial:
+    if pairs:
       right = figure.add_subplot(grid[1], sharey=ax)
-      shown += _draw_trial(right, trial, result['gain'])
+      shown += _draw_pairs(right, pairs, result['gain'])
     _limit(ax, shown)
   figure_lib.save(figure, path)
 
@@ -162,15 +162,15 @@ def _most_shown(losses: np.ndarray, baseline: float | None) -> float:
   return min(float(losses.max()), usual + 0.75 * max(usual - best, 1e-9))
 
 
-def _draw_trial(
-  ax: 'axes.Axes', trial: result_lib.Trial, gain: dict[str, float]
+def _draw_pairs(
+  ax: 'axes.Axes', pairs: result_lib.Pairs, gain: dict[str, float]
 ) -> list[float]:
   """Draws the runs of a confirmation; returns what has to be in sight."""
   figure_lib.plain(ax)
   shown = []
   colors = (figure_lib.BASELINE, figure_lib.BEST)
   for x, (arm, color) in enumerate(zip(rows_lib.ARMS, colors, strict=True)):
-    losses = trial.losses[arm]
+    losses = pairs.losses[arm]
     mean = statistics.t_interval(losses)
     ax.scatter([x - 0.17] * len(losses), losses, 22, color, alpha=0.4, lw=0)
     half = mean.mean - mean.low
@@ -188,8 +188,8 @@ def _draw_trial(
   ax.set_xlim(-0.5, 1.85)
   ax.set_xticks([0, 1], rows_lib.ARMS)
   ax.tick_params(labelleft=False)
-  seeds = f'from scratch, {len(trial.seeds)} fresh seeds'
-  ax.set_xlabel(f'{seeds}\n{trial.split} split, 95% intervals', fontsize=11)
+  seeds = f'from scratch, {len(pairs.seeds)} fresh seeds'
+  ax.set_xlabel(f'{seeds}\n{pairs.split} split, 95% intervals', fontsize=11)
   interval = f'[{gain["low"]:+.4f}, {gain["high"]:+.4f}]'
   title = f'gain {gain["mean"]:+.4f}\n{interval}'
   ax.set_title(title, fontsize=12, color=figure_lib.TEXT)

@@ -157,6 +157,22 @@ def holm(p: Sequence[float]) -> np.ndarray:
   return adjusted
 
 
+def benjamini_hochberg(p: Sequence[float]) -> np.ndarray:
+  """Benjamini and Hochberg's step-up correction: adjusted p, in order given.
+
+  Rejecting where the adjusted p is at or below a level keeps the expected share
+  of false rejections among all rejections at or below it, for independent tests
+  and for those with positive regression dependence (Benjamini and Hochberg
+  1995, JRSS B 57; Benjamini and Yekutieli 2001, Annals of Statistics 29).
+  """
+  values = np.asarray(p, np.float64)
+  order = np.argsort(values, kind='stable')[::-1]  # The largest first.
+  steps = values[order] * (values.size / np.arange(values.size, 0, -1))
+  adjusted = np.empty_like(values)
+  adjusted[order] = np.minimum.accumulate(steps)
+  return adjusted
+
+
 def ranks(losses: np.ndarray) -> np.ndarray:
   """Ranks within each block, 1 for the lowest loss; equal ones share the mean.
 

@@ -126,7 +126,7 @@ class Confirmation:
         self._waiting.append((member, stops.index(result.leg.stop) + 1))
       else:
         self.results[member] = result
-    self._waiting.sort()
+    self._sort()
 
   def losses(self, arm: str, split: str | None = None) -> list[float]:
     """Losses of an arm by seed; infinite where a run failed.
@@ -154,6 +154,13 @@ class Confirmation:
       return None
     return statistics.t_interval(differences)
 
+  def _sort(self) -> None:
+    self._waiting.sort(key=lambda run: (self._order(run[0]), run))
+
+  def _order(self, member: int) -> tuple[int, ...]:
+    """Of two runs that wait, the one that is less begins first."""
+    return (member,)
+
   def _leg(self, member: int, number: int) -> Leg:
     arm, seed = self._runs[member]
     piece = self._arms[arm][number]
@@ -168,4 +175,5 @@ class Confirmation:
       stop=piece.stop,
       seed=self._seeds[seed],
       splits=self._splits if last else (),
+      arm=arm,
     )

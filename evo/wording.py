@@ -133,6 +133,18 @@ def loss(value: float | None) -> str:
   return '-' if value is None else f'{value:.4f}'
 
 
+def signed(value: float | None) -> str:
+  """A difference, or a dash."""
+  return '-' if value is None else f'{value:+.4f}'
+
+
+def interval(low: float | None, high: float | None) -> str:
+  """An interval of differences, or a dash."""
+  if low is None or high is None:
+    return '-'
+  return f'[{low:+.4f}, {high:+.4f}]'
+
+
 def short(value: Any, digits: int = 4) -> str:
   """A value with so many digits that count."""
   return f'{value:.{digits}g}' if isinstance(value, float) else str(value)

@@ -18,6 +18,7 @@ from absl import flags
 
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
+from evo import improvements as improvements_lib
 from evo import lineage, report, staircase
 from evo import result as result_lib
 from evo import rows as rows_lib
@@ -59,6 +60,8 @@ def main(argv: list[str]) -> int:
       ),
       seed=given['seed'],
       pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
+      ablates='ablate' in given['phases'],
+      search_share=given['search_share'],
       stop=stop_lib.StopSignals(workdir).reason,
       observe=display.update,
     )
@@ -104,7 +107,11 @@ def _report(
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
   lineage.draw(rows, result, run, workdir / 'lineage.png')
-  (workdir / 'report.md').write_text(report.markdown(result, rows, run))
+  improvements = improvements_lib.improvements(rows, run, result)
+  files.write_json(workdir / 'improvements.json', improvements)
+  (workdir / 'report.md').write_text(
+    report.markdown(result, rows, run, improvements)
+  )
   summary = summary_lib.summary(result, run) + '\n'
   (workdir / 'summary.txt').write_text(summary)
   files.write_json(workdir / 'result.json', result)

@@ -20,6 +20,7 @@ CHANGEABLE = (
   'mesh',
   'mapping',
 )
+_PHASES = (['search', 'confirm'], ['search', 'confirm', 'ablate'])
 BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 
 
@@ -36,7 +37,19 @@ def define() -> None:
   integer(
     'confirm_seeds',
     4,
-    'Paired runs from scratch of champion and baseline; 0 leaves them out.',
+    'Most paired runs from scratch of champion and baseline; 0 leaves them out.',
+  )
+  flags.DEFINE_list(
+    'phases',
+    'search,confirm',
+    'What a campaign does, of search, confirm and ablate.',
+  )
+  number(
+    'search_share',
+    0.5,
+    'Of the FLOPs that a bound leaves, if changes are ablated after it.',
+    lower_bound=0.1,
+    upper_bound=1.0,
   )
   integer('seed', 0, 'Of the search; members, batches and all draws follow.')
 
@@ -94,6 +107,12 @@ def values() -> dict[str, Any]:
     require(
       given, name, given[name] is None or given[name] > 0, 'a positive number'
     )
+  require(
+    given,
+    'phases',
+    given['phases'] in _PHASES,
+    ' or '.join(','.join(phases) for phases in _PHASES),
+  )
   require(
     given,
     'confirm_seeds',

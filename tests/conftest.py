@@ -44,6 +44,7 @@ def make_campaign(quadratic_space):
     bounds=None,
     pairs=3,
     arms=None,
+    ablates=False,
     stop=lambda: None,
     observe=lambda campaign: None,
     steps=100,
@@ -69,6 +70,7 @@ def make_campaign(quadratic_space):
       bounds=bounds or bounds_lib.Bounds(members=12),
       pairs=pairs,
       arms=arms,
+      ablates=ablates,
       stop=stop,
       observe=observe,
     )
@@ -139,6 +141,7 @@ def leg(line_run):
       'seed': 1,
       'keep': False,
       'splits': ['search'] if stop == 10 else [],
+      'arm': None,
       'species': 0,
       'steps_per_segment': 5,
       'weights': 2,
@@ -190,7 +193,8 @@ def confirmed(leg, ended):
       for j, loss in enumerate(pair):
         configuration = (champion or {'x': 0.7}) if j else None
         splits = ['confirm', 'search']
-        run = leg(first + 2 * i + j, configuration, seed=90 + i, splits=splits)
+        own = {'seed': 90 + i, 'arm': ('baseline', 'champion')[j]}
+        run = leg(first + 2 * i + j, configuration, splits=splits, **own)
         legs.append(run)
         # The search split is a tenth above.
         results.append(ended(run, loss and loss + 0.1, loss))

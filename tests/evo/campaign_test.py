@@ -3,12 +3,15 @@
 import itertools
 import shutil
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import ledger, loop, space
+from evo import improvements, ledger, loop, space
+from evo import result as result_lib
+from evo import rows as rows_lib
 from models import quadratic
 
 STRATEGIES = [
@@ -39,6 +42,115 @@ def after(rounds, reason='sigterm'):
   """A reason to stop once so many rounds have run."""
   count = iter(range(rounds - 1, -1, -1))
   return lambda: reason if next(count) == 0 else None
+
+
+# What each parameter of the planted space is worth, over its whole range.
+WORTH = {'strong': 1.0, 'fair': 0.5, 'none': 0.0, 'nothing': 0.0}
+
+
+class Planted(quadratic.Quadratic):
+  """A loss that adds up, with noise that a seed's runs share and their own."""
+
+  def init(self, structure, hyperparameters, seed):
+    shared = jax.random.key(seed)
+    mixed = sum((i + 1) * h for i, h in enumerate(hyperparameters.values()))
+    own = jax.random.fold_in(shared, jax.lax.bitcast_convert_type(mixed, int))
+    return 0.2 * jax.random.normal(shared) + 0.02 * jax.random.normal(own)
+
+  def step(self, structure, data, hyperparameters, noise, seed, step, fraction):
+    return noise, noise
+
+  def evaluate(self, structure, data, hyperparameters, noise):
+    worth = sum(w * hyperparameters[name] for name, w in WORTH.items())
+    return 2.0 + noise - worth
+
+
+@pytest.fixture
+def planted():
+  """Options of a campaign whose truth is known."""
+  x = {'kind': 'float', 'low': 0, 'high': 1, 'default': 0.1}
+  x |= {'tier': 'configuration'}
+  parameters = {name: x for name in WORTH}
+  return {
+    'trainee': Planted(),
+    'space': space.Space.from_json({'name': 'p', 'parameters': parameters}),
+    'pairs': 16,
+    'ablates': True,
+    'bounds': bounds_lib.Bounds(members=24),
+  }
+
+
+def verdicts(campaign, workdir):
+  """Of each parameter, from the ledger alone."""
+  planted_space = campaign.strategy.space
+  run = {
+    'metric': 'negative_q',
+    'segments': 10,
+    'finds_schedules': campaign.strategy.finds_schedules,
+    'flags': {'confirm_seeds': 16},
+    'space': planted_space.to_json(),
+    'baseline': planted_space.baseline,
+    'data_digest': 'none',
+  }
+  known = records(workdir)
+  result = result_lib.result(
+    known, run, seconds={}, compilations={}, stop_reason=None
+  )
+  rows = rows_lib.leg_rows(known, run)
+  found = improvements.improvements(rows, run, result)
+  return {x['parameter']: x for x in found['improvements']}
+
+
+def test_an_ablation_tells_what_carries_the_gain(
+  tmp_path, make_campaign, planted
+):
+  campaign = make_campaign(tmp_path, **planted)
+  campaign.run()
+  found = verdicts(campaign, tmp_path)
+  assert found['strong']['verdict'] == 'confirmed'
+  assert found['fair']['verdict'] == 'confirmed'
+  for name in ('none', 'nothing'):
+    assert found[name]['verdict'] != 'confirmed'
+  for name, worth in WORTH.items():
+    change = found[name]['after'] - found[name]['before']
+    assert found[name]['low'] <= -worth * change <= found[name]['high']
+
+
+def test_no_seed_is_used_for_two_things(tmp_path, make_campaign, planted):
+  make_campaign(tmp_path, **planted).run()
+  seeds = {}
+  for record in records(tmp_path):
+    for leg in record['legs']:
+      seeds.setdefault(record['phase'], set()).add(leg['seed'])
+  assert set(seeds) == {'search', 'confirm', 'ablate'}
+  together = [seed for phase in seeds.values() for seed in phase]
+  assert len(together) == len(set(together))
+
+
+@pytest.mark.parametrize('rounds', [65, 130, 200])
+def test_a_campaign_stopped_while_it_verifies_comes_to_the_same_verdicts(
+  tmp_path, make_campaign, monkeypatch, planted, rounds
+):
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  unbroken = make_campaign(whole, **planted)
+  unbroken.run()
+  make_campaign(parts, stop=after(rounds), **planted).run()
+  assert records(parts)[-1]['phase'] != 'search'
+  resumed = make_campaign(parts, **planted)
+  resumed.run()
+  assert records(parts) == records(whole)
+  assert verdicts(resumed, parts) == verdicts(unbroken, whole)
+
+
+def test_a_bound_in_flops_holds_for_search_and_verification_together(
+  tmp_path, make_campaign, planted
+):
+  planted |= {'bounds': bounds_lib.Bounds(flops=120 * 604.0)}
+  campaign = make_campaign(tmp_path, **planted)
+  campaign.run()
+  assert 80 * 604.0 < campaign.loop.flops <= 120 * 604.0
+  assert campaign.allowance.started <= 60
 
 
 @each_strategy

@@ -4,9 +4,14 @@ import re
 
 import pytest
 
-from evo import report, wording
+from evo import improvements, report, wording
 
 OTHER = {'x': 0.7}
+
+
+def markdown(result, rows, run):
+  found = improvements.improvements(rows, run, result)
+  return report.markdown(result, rows, run, found)
 
 
 @pytest.fixture
@@ -19,7 +24,7 @@ def test_it_leads_with_the_finding_and_its_paths_are_relative(
   made, search, confirmed
 ):
   result, rows, run = made(search, confirmed(2, [(2.0, 1.5), (2.2, 1.69)]))
-  text = report.markdown(result, rows, run)
+  text = markdown(result, rows, run)
   assert text.splitlines()[2] == f'**{wording.headline(result)}**'
   images = re.findall(r'!\[.*?\]\((.*?)\)', text)
   assert images == ['staircase.png', 'lineage.png']
@@ -34,7 +39,7 @@ def test_it_leads_with_the_finding_and_its_paths_are_relative(
 
 def test_failures_are_listed(made, leg, searched):
   failed = made(searched((leg(0), 2.0), (leg(1, OTHER), None)))
-  text = report.markdown(*failed)
+  text = markdown(*failed)
   assert '1 run failed.' in text
   assert '| 1 | search | diverged | 50 |' in text
 
@@ -54,24 +59,24 @@ def test_a_hostile_choice_cannot_break_the_table(made, leg, searched, line_run):
     'baseline': {'c': 'a'},
   }
   ends = searched((leg(0, {'c': 'a'}), 2.0), (leg(1, {'c': wild}), 1.0))
-  text = report.markdown(*made(ends, run=run))
+  text = markdown(*made(ends, run=run))
   (line,) = [line for line in text.splitlines() if line.startswith('| c |')]
   assert line == r'| c | architecture | a | \| x \| # &lt;script> |'
   assert '<script' not in text
 
 
 def test_a_run_that_was_stopped_says_how_to_go_on(made, search):
-  text = report.markdown(*made(search, stop_reason='sigterm'))
+  text = markdown(*made(search, stop_reason='sigterm'))
   assert 'Start the same command again' in text
 
 
 def test_where_all_failed_nothing_is_recommended_for_use(made, leg, searched):
-  text = report.markdown(*made(searched((leg(0), None))))
+  text = markdown(*made(searched((leg(0), None))))
   assert 'launch.sample' not in text and 'lineage.png' not in text
 
 
 def test_a_real_campaign_is_reported(make_campaign, outcome, tmp_path):
   result, rows, run = outcome(make_campaign(tmp_path, 'pbt'), tmp_path)
-  text = report.markdown(result, rows, run)
+  text = markdown(result, rows, run)
   assert 'The champion is a schedule of' in text
   assert wording.headline(result) in text

@@ -2,8 +2,10 @@
 
 import itertools
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from scipy import stats
 
 from evo import statistics
@@ -140,6 +142,33 @@ def test_holm_rarely_errs_on_many_strategies_that_are_equal():
     p = [statistics.signed_rank(losses[:, i]).p for i in range(1, 5)]
     wrong += (statistics.holm(p) < 0.05).any()
   assert wrong / 1000 < 0.05 + 0.014  # Two standard errors.
+
+
+@pytest.mark.parametrize('m', [1, 2, 5, 40])
+def test_benjamini_and_hochbergs_correction_is_scipys(m):
+  rng = np.random.default_rng(m)
+  for p in [rng.random(m) ** 4 for _ in range(20)]:
+    p = np.round(p, 2)  # With ties and zeros.
+    theirs = stats.false_discovery_control(p, method='bh')
+    assert statistics.benjamini_hochberg(p) == pytest.approx(theirs)
+
+
+def test_benjamini_and_hochberg_agree_with_an_example_by_hand():
+  adjusted = statistics.benjamini_hochberg([0.04, 0.01, 1.0, 0.03])
+  assert adjusted == pytest.approx([0.16 / 3, 0.04, 1.0, 0.16 / 3])
+  assert statistics.benjamini_hochberg([]).size == 0
+
+
+@hypothesis.given(st.data())
+@hypothesis.settings(max_examples=200, deadline=None, derandomize=True)
+def test_lowering_a_p_raises_no_p_adjusted_by_benjamini_and_hochberg(data):
+  p = data.draw(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+  i = data.draw(st.integers(0, len(p) - 1))
+  lower = [*p[:i], data.draw(st.floats(0, p[i])), *p[i + 1 :]]
+  before = statistics.benjamini_hochberg(p)
+  assert (statistics.benjamini_hochberg(lower) <= before).all()
+  assert (before >= p).all() and (before <= 1).all()
+  assert (before <= statistics.holm(p) * (1 + 1e-12)).all()
 
 
 def test_friedmans_test_is_scipys():

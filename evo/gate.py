@@ -1,0 +1,49 @@
+"""The gate: is the champion better than the baseline at all?"""
+
+from evo import sequential, trial
+
+BASELINE, CHAMPION = 'baseline', 'champion'
+# One-sided: the champion passes where its two-sided 95% interval excludes 0.
+LEVEL = 0.025
+
+CONTRASTS = {CHAMPION: trial.Contrast(treatment=CHAMPION, control=BASELINE)}
+
+
+def looks(pairs: int) -> tuple[int, ...]:
+  """Numbers of pairs at which the gate looks, given the most there may be.
+
+  Six is the least at which a t-test of one in twenty or more tests has power;
+  with fewer there is one look, at all of them.
+  """
+  return (*(n for n in sequential.LOOKS if n < pairs), pairs)
+
+
+def passed(evidence: trial.Evidence) -> bool:
+  """Whether the champion is better."""
+  return evidence.n > 0 and evidence.p <= LEVEL
+
+
+def settled(worth: float = 0.0) -> trial.Settled:
+  """Ends the gate where it is passed, or where nothing worth having is left.
+
+  Args:
+    worth: the smallest gain worth having.
+  """
+
+  def names(evidence: dict[str, trial.Evidence]) -> set[str]:
+    return {name for name, found in evidence.items() if _settled(found, worth)}
+
+  return names
+
+
+def finished(evidence: trial.Evidence, worth: float = 0.0) -> bool:
+  """Whether no more pairs are needed, or none are left to look at."""
+  if not evidence.n:
+    return False
+  return evidence.n == evidence.looks[-1] or _settled(evidence, worth)
+
+
+def _settled(evidence: trial.Evidence, worth: float) -> bool:
+  interval = evidence.interval
+  hopeless = interval is not None and interval.high <= worth
+  return passed(evidence) or hopeless

@@ -1,0 +1,135 @@
+"""The improvements of a campaign: the content of improvements.json.
+
+A pure function of the ledger and of `run`, as `result` is.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from evo import ablation, gate, trial
+from evo import result as result_lib
+from evo import rows as rows_lib
+from evo import space as space_lib
+
+Record = dict[str, Any]
+Row = rows_lib.Row
+
+
+def improvements(
+  rows: Sequence[Row], run: Record, result: Record
+) -> dict[str, Any]:
+  """A verdict on every change of the champion against the baseline.
+
+  `effect` is the loss after the change minus that before, with all other
+  changes in place (leave-one-out): negative is better. Intervals are repeated
+  95% intervals, valid at whichever look the test stopped. `p_adjusted` is
+  Benjamini and Hochberg's, `p_holm` Holm's. What was not tested is undecided,
+  without numbers. Changes are sorted by effect, the best first.
+
+  Args:
+    rows: of `rows.leg_rows`.
+    run: content of run.json.
+    result: content of result.json.
+  """
+  space = space_lib.Space.from_json(run['space'])
+  if result['champion'] is None:
+    return {'summary': _summary([], result, {}), 'improvements': []}
+  stack = result['champion']['configuration']
+  names = ablation.changes(space, stack)
+  evidence = _evidence(rows, run, space, stack)
+  rule = ablation.Rule(names, worth=0.0)
+  passed = bool(result['gain'] and result['gain']['low'] > 0)
+  found = [
+    {
+      'parameter': name,
+      'tier': space.by_name[name].tier,
+      'before': result['baseline']['configuration'][name],
+      'after': stack[name],
+    }
+    | ablation.improvement(name, rule, evidence, passed=passed)
+    | {'at_scale': None}
+    for name in names
+  ]
+  found.sort(key=lambda x: (x['effect'] is None, x['effect'] or 0.0))
+  return {'summary': _summary(found, result, evidence), 'improvements': found}
+
+
+def _evidence(
+  rows: Sequence[Row],
+  run: Record,
+  space: space_lib.Space,
+  stack: ablation.Configuration,
+) -> dict[str, trial.Evidence]:
+  """Of each contrast of the last ablation, if it is one of this stack."""
+  legs = [row for row in rows if row['phase'] == ablation.PHASE]
+  first = next((r for r in reversed(legs) if r['arm'] == ablation.STACK), None)
+  if first is None or first['configuration'] != space.canonical(stack):
+    return {}
+  confirmed = [row['member'] for row in rows if row['phase'] == 'confirm']
+  ends = {
+    (row['arm'], row['seed']): row
+    for row in legs
+    if row['member'] > max(confirmed, default=-1)
+  }
+  seeds = list(
+    dict.fromkeys(
+      seed for _, seed in sorted(ends, key=lambda key: ends[key]['member'])
+    )
+  )
+  looks = ablation.looks(run['flags']['confirm_seeds'])
+  return {
+    name: _pairs(ends, contrast, seeds, looks)
+    for name, contrast in ablation.contrasts(space, stack).items()
+  }
+
+
+def _pairs(
+  ends: dict[tuple[str, int], Row],
+  contrast: trial.Contrast,
+  seeds: Sequence[int],
+  looks: tuple[int, ...],
+) -> trial.Evidence:
+  """Gains of a contrast up to the last look that it reached."""
+  gains = []
+  for seed in seeds:
+    pair = [
+      ends.get((arm, seed)) for arm in (contrast.control, contrast.treatment)
+    ]
+    if not all(map(result_lib.ended, pair)):
+      break
+    before, after = (row['metrics'].get('confirm', math.inf) for row in pair)
+    gains.append(before - after)
+  evidence = trial.Evidence(tuple(gains), looks)
+  return trial.Evidence(tuple(gains[: evidence.n]), looks)
+
+
+def _summary(
+  found: Sequence[Record],
+  result: Record,
+  evidence: dict[str, trial.Evidence],
+) -> Record:
+  """Counts, the gate, and whether the single gains add up to the stack's."""
+  verdicts = [x['verdict'] for x in found]
+  singles = [
+    x['add_one_in']['effect'] for x in found if x['add_one_in']['effect']
+  ]
+  gain = result['gain']
+  return {
+    'changes': len(found),
+    **{
+      verdict: verdicts.count(verdict)
+      for verdict in (ablation.CONFIRMED, ablation.REFUTED, ablation.UNDECIDED)
+    },
+    'tested': sum(x['n'] > 0 for x in found),
+    'level': ablation.LEVEL,
+    'gate': {
+      'passed': bool(gain and gain['low'] > 0),
+      'level': 2 * gate.LEVEL,
+      'gain': gain,
+      'missing': result['gain_missing'],
+    },
+    'left_out': None if evidence else 'ablation',
+    'sum_of_single_effects': sum(singles) if singles else None,
+    'stack_effect': -gain['mean'] if gain else None,
+  }
