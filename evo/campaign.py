@@ -5,7 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from evo import ablation, gate, trial, verification
+from evo import ablation, calibration, gate, trial, verification
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
 from evo import loop as loop_lib
@@ -29,6 +29,7 @@ class Campaign:
     incumbents: results of members that were the best at the end of their
       budget when they came in, with the FLOPs spent by then; oldest first.
     confirmation: the last one, or None.
+    noise: of the loss, once it was measured.
     stop_reason: why the campaign ended, or None while it runs.
     allowance: what may still start.
   """
@@ -43,6 +44,7 @@ class Campaign:
     seed: int = 0,
     pairs: int = 4,
     arms: Arms | None = None,
+    calibrates: bool = False,
     ablates: bool = False,
     search_share: float = 0.5,
     stop: Callable[[], str | None] = lambda: None,
@@ -61,6 +63,7 @@ class Campaign:
       arms: schedules to train from scratch once the search is over, by name.
         By default baseline and champion, whose runs the bounds pay for, until
         the gate is settled; other ones get all pairs, on top of the bounds.
+      calibrates: whether the noise of the loss is measured first.
       ablates: whether the changes of a champion that passed are tested.
       search_share: of the FLOPs that a bound leaves; the rest is for what
         follows the search. All of them where no changes are tested.
@@ -79,6 +82,8 @@ class Campaign:
     )
     self._pairs = pairs if 'confirm' in engine.splits else 0
     self._seed, self._arms, self._ablates = seed, arms, ablates
+    self._calibrates = calibrates
+    self.noise: calibration.Noise | None = None
     self.allowance = bounds_lib.Allowance(
       bounds,
       engine,
@@ -119,6 +124,8 @@ class Campaign:
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
     loop, cycle = self.loop, 0
+    if self._calibrates:
+      self._calibrate()
     while loop.stop_reason is None:
       self.allowance.begin_cycle()
       rounds = loop.run(loop_lib.SEARCH, self.strategy, self._searched)
@@ -148,6 +155,26 @@ class Campaign:
       )
     return verification.constant(result.leg.configuration, segments)
 
+  def _calibrate(self) -> None:
+    """Measures the noise; its runs count down from -1."""
+    arms = calibration.arms(self.strategy.space)
+    asker = verification.Confirmation(
+      ablation.schedules(arms, self.engine.budget.segments),
+      seeds=self._fresh_seeds(calibration.PHASE, 0, calibration.SEEDS),
+      first_member=-calibration.SEEDS * len(arms),
+      splits=self._confirm_splits,
+    )
+    self._verify(calibration.PHASE, asker)
+    if self.loop.stop_reason is None:
+      losses = {arm: asker.losses(arm) for arm in arms}
+      self.noise = calibration.noise(
+        losses[calibration.BASELINE], losses.get(calibration.NUDGED)
+      )
+
+  @property
+  def _worth(self) -> float:
+    return self.noise.worth if self.noise else 0.0
+
   def _confirm(self, cycle: int) -> None:
     """The gate, or the arms that were asked for."""
     seeds = self._fresh_seeds(CONFIRM, cycle, self._pairs)
@@ -157,7 +184,7 @@ class Campaign:
         gate.CONTRASTS,
         seeds=seeds,
         looks=gate.looks(self._pairs),
-        settled=gate.settled(),
+        settled=gate.settled(self._worth),
         first_member=self.strategy.members,
         splits=self._confirm_splits,
       )
@@ -186,7 +213,7 @@ class Campaign:
       ablation.contrasts(space, stack),
       seeds=self._fresh_seeds(ABLATE, cycle, looks[-1]),
       looks=looks,
-      settled=ablation.Rule(names, worth=0.0).settled,
+      settled=ablation.Rule(names, self._worth).settled,
       first_member=self.strategy.members,
       splits=self._confirm_splits,
     )
@@ -210,7 +237,7 @@ class Campaign:
         self.allowance.verify(legs, evaluations)
 
     self.loop.run(phase, asker, account)
-    self.strategy.members = asker.members
+    self.strategy.members = max(self.strategy.members, asker.members)
 
   def _searched(
     self, legs: list[member_lib.Leg], results: list[member_lib.Result]

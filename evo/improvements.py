@@ -34,12 +34,14 @@ def improvements(
   """
   space = space_lib.Space.from_json(run['space'])
   if result['champion'] is None:
-    return {'summary': _summary([], result, {}), 'improvements': []}
+    summary = _summary([], result, {}, passed=False)
+    return {'summary': summary, 'improvements': []}
   stack = result['champion']['configuration']
   names = ablation.changes(space, stack)
   evidence = _evidence(rows, run, space, stack)
-  rule = ablation.Rule(names, worth=0.0)
-  passed = bool(result['gain'] and result['gain']['low'] > 0)
+  noise = result['noise']
+  rule = ablation.Rule(names, noise['worth'] if noise else 0.0)
+  passed = _passed(rows, run, result)
   found = [
     {
       'parameter': name,
@@ -52,7 +54,17 @@ def improvements(
     for name in names
   ]
   found.sort(key=lambda x: (x['effect'] is None, x['effect'] or 0.0))
-  return {'summary': _summary(found, result, evidence), 'improvements': found}
+  summary = _summary(found, result, evidence, passed=passed)
+  return {'summary': summary, 'improvements': found}
+
+
+def _passed(rows: Sequence[Row], run: Record, result: Record) -> bool:
+  """Whether the champion passed the gate, if only by the runs that failed."""
+  if result['gain_missing'] not in (None, 'run failed'):
+    return False
+  pairs = result_lib.last_pairs(rows)
+  looks = gate.looks(run['flags']['confirm_seeds'])
+  return gate.passed(pairs.evidence(looks))
 
 
 def _evidence(
@@ -62,16 +74,17 @@ def _evidence(
   stack: ablation.Configuration,
 ) -> dict[str, trial.Evidence]:
   """Of each contrast of the last ablation, if it is one of this stack."""
-  legs = [row for row in rows if row['phase'] == ablation.PHASE]
-  first = next((r for r in reversed(legs) if r['arm'] == ablation.STACK), None)
+  confirmed = [row['member'] for row in rows if row['phase'] == 'confirm']
+  legs = [
+    row
+    for row in rows
+    if row['phase'] == ablation.PHASE
+    and row['member'] > max(confirmed, default=-1)
+  ]
+  first = next((row for row in legs if row['arm'] == ablation.STACK), None)
   if first is None or first['configuration'] != space.canonical(stack):
     return {}
-  confirmed = [row['member'] for row in rows if row['phase'] == 'confirm']
-  ends = {
-    (row['arm'], row['seed']): row
-    for row in legs
-    if row['member'] > max(confirmed, default=-1)
-  }
+  ends = {(row['arm'], row['seed']): row for row in legs}
   seeds = list(
     dict.fromkeys(
       seed for _, seed in sorted(ends, key=lambda key: ends[key]['member'])
@@ -108,6 +121,8 @@ def _summary(
   found: Sequence[Record],
   result: Record,
   evidence: dict[str, trial.Evidence],
+  *,
+  passed: bool,
 ) -> Record:
   """Counts, the gate, and whether the single gains add up to the stack's."""
   verdicts = [x['verdict'] for x in found]
@@ -124,7 +139,7 @@ def _summary(
     'tested': sum(x['n'] > 0 for x in found),
     'level': ablation.LEVEL,
     'gate': {
-      'passed': bool(gain and gain['low'] > 0),
+      'passed': passed,
       'level': 2 * gate.LEVEL,
       'gain': gain,
       'missing': result['gain_missing'],

@@ -33,6 +33,8 @@ def markdown(
     parts += ['## What changed', _changes(result, run, improvements)]
     parts.append('![Parameters of the champion and its ancestors](lineage.png)')
   parts += ['## How sure', _evidence(result)]
+  if result['noise']:
+    parts.append(_noise(result['noise'], result['metric']))
   parts += ['## Cost', _cost(result)]
   parts += ['## Failures', _failures(rows)]
   parts += ['## Stopped', f'Because {wording.reason(result["stop_reason"])}.']
@@ -143,6 +145,25 @@ def _evidence(result: dict[str, Any]) -> str:
     f' the confirm figures are means over {result["gain"]["n"]} seeds that the'
     ' search did not use, on text that it did not read. Both arms share each'
     ' seed, so the interval is that of paired differences (Student t).'
+  )
+
+
+def _noise(noise: dict[str, Any], metric: str) -> str:
+  """What the calibration measured, and what noise alone would have found."""
+  text = (
+    f'Noise: over {noise["n"]} seeds the baseline has'
+    f' {noise["mean"]:.4f} {metric} with an sd of {noise["sd"]:.4f}, which is'
+    ' taken for the smallest gain worth having.'
+  )
+  if noise['sd_paired'] is None:
+    return text
+  null = noise['null']
+  return text + (
+    ' Two runs of one seed whose configurations differ by as good as nothing'
+    f' differ with an sd of {noise["sd_paired"]:.4f}. Were no configuration'
+    ' better than any other, a rule that keeps whatever is the best so far'
+    f' would have kept about {null["kept"]:.1f} of {null["members"]} members as'
+    f' improvements, and reported a gain of {null["gain"]:.4f}.'
   )
 
 

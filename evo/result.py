@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evo import gate, trial, verification
+from evo import calibration, gate, trial, verification
 from evo import member as member_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
@@ -93,6 +93,7 @@ def result(
     'champion': champion,
     'gain': _gain(pairs, run) if pairs else None,
     'gain_missing': missing,
+    'noise': _noise(rows, len(rows_lib.finished(rows))),
     **_counts(rows),
     **seconds,
     **compilations,
@@ -118,6 +119,36 @@ def changes(result: Record, run: Record) -> list[tuple[str, Any, Any]]:
   changed = [name for name in space.by_name if after[name] != before[name]]
   changed.sort(key=size, reverse=True)
   return [(name, before[name], after[name]) for name in changed]
+
+
+def noise(rows: Sequence[Row]) -> calibration.Noise | None:
+  """What the calibration measured; None where it did not end."""
+  ends = {
+    (row['arm'], row['seed']): row
+    for row in rows
+    if row['phase'] == calibration.PHASE
+  }
+  if not ends or not all(map(ended, ends.values())):
+    return None
+  losses: dict[str, list[float]] = {}
+  for (arm, _), row in ends.items():
+    losses.setdefault(arm, []).append(row['metrics'].get(CONFIRM, math.inf))
+  if len(losses[calibration.BASELINE]) < calibration.SEEDS:
+    return None
+  return calibration.noise(
+    losses[calibration.BASELINE], losses.get(calibration.NUDGED)
+  )
+
+
+def _noise(rows: Sequence[Row], members: int) -> Record | None:
+  known = noise(rows)
+  if known is None:
+    return None
+  kept, gain = known.null(members)
+  return dataclasses.asdict(known) | {
+    'worth': known.worth,
+    'null': {'members': members, 'kept': kept, 'gain': gain},
+  }
 
 
 def last_pairs(rows: Sequence[Row]) -> Pairs | None:
@@ -164,7 +195,9 @@ def _counted_pairs(
   if not _stands_for(_last_confirmation(rows), schedule):
     return None, 'champion changed'
   looks = gate.looks(run['flags'].get('confirm_seeds', len(pairs.seeds)))
-  if not gate.finished(pairs.evidence(looks)):
+  known = noise(rows)
+  worth = known.worth if known else 0.0
+  if not gate.finished(pairs.evidence(looks), worth):
     return None, 'unfinished'
   if not pairs.sound:
     return pairs, 'run failed'

@@ -1,6 +1,7 @@
 """A trial: contrasts between schedules, looked at while the pairs come in."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -50,25 +51,30 @@ class Evidence:
   def p(self) -> float:
     """One-sided repeated p-value of a gain above 0; 1 before the first look.
 
-    Where runs failed it is that of a sign test, in which a pair counts for the
-    arm that did not fail: a change without which training breaks down is an
-    improvement, though nobody can say of what size.
+    A look at runs of which some failed is that of a sign test, in which a pair
+    counts for the arm that did not fail: a change without which training breaks
+    down is an improvement, though nobody can say of what size. Like that of
+    `sequential.p_value` it never rises as further looks are reached.
     """
-    if self.sound:
-      return sequential.p_value(self.gains, self.looks)
-    reached = [n for n in self.looks if n <= len(self.gains)]
-    wins = [sum(gain > 0 for gain in self.gains[:n]) for n in reached]
+    if self.looks[-1] < 2:  # One pair tells nothing.
+      return 1.0
+    sound = list(itertools.takewhile(math.isfinite, self.gains))
+    broken = [n for n in self.looks if len(sound) < n <= len(self.gains)]
+    wins = [sum(gain > 0 for gain in self.gains[:n]) for n in broken]
     # At least as many wins in tosses of a coin.
-    signs = [float(special.bdtrc(w - 1, n, 0.5)) for w, n in zip(wins, reached)]
-    return sequential.crossing(min(signs), self.looks) if signs else 1.0
+    signs = [float(special.bdtrc(w - 1, n, 0.5)) for w, n in zip(wins, broken)]
+    return min(
+      sequential.p_value(sound, self.looks),
+      sequential.crossing(min(signs, default=1.0), self.looks),
+    )
 
   @property
   def interval(self) -> statistics.Interval | None:
     """Repeated 95% interval of the mean gain; None before the first look.
 
-    None as well where a run failed.
+    None as well where a run failed, and for one pair.
     """
-    if not self.n or not self.sound:
+    if self.n < 2 or not self.sound:
       return None
     return sequential.interval(self.gains, self.looks)
 
@@ -79,9 +85,11 @@ Settled = Callable[[dict[str, Evidence]], set[str]]
 class Trial(verification.Confirmation):
   """Contrasts between arms, each with as many pairs as it takes.
 
-  All contrasts get the pairs of the first look; those that `settled` does not
-  name get those of the next, until the last. All first looks come before any
-  second one, then arm by arm, so that arms of one structure train together.
+  All contrasts get the pairs of the first look. Once all of them have reached
+  it, those that `settled` does not name get the pairs of the next, until the
+  last: whether a contrast goes on may depend on what the others come to, but
+  never on which runs end first. The runs of a look begin arm by arm, so that
+  arms of one structure train together.
 
   Attributes:
     evidence: of each contrast that has reached a look, by name.
@@ -118,7 +126,7 @@ class Trial(verification.Confirmation):
     )
     self._contrasts, self._looks, self._settled = contrasts, looks, settled
     self.evidence: dict[str, Evidence] = {}
-    self._planned = dict.fromkeys(contrasts, looks[0])  # Of those still open.
+    self._open, self._pairs = list(contrasts), looks[0]
     self._asked: set[int] = set()
     self._waiting = []
     self._plan()
@@ -136,57 +144,63 @@ class Trial(verification.Confirmation):
     return [self._leg(member, piece) for member, piece in chosen]
 
   def tell(self, results: list[member_lib.Result]) -> None:
-    """Takes results and looks at the contrasts whose pairs are complete."""
+    """Takes results, and looks once all pairs until the look are complete."""
     super().tell(results)
-    reached = [name for name in self._planned if self._complete(name)]
-    for name in reached:
+    complete = [name for name in self._open if self._complete(name)]
+    for name in complete:
       self.evidence[name] = self._evidence(name)
-    settled = self._settled(dict(self.evidence)) if reached else set()
-    for name in reached:
-      more = sequential.next_look(self._planned[name], self._looks)
-      if name in settled or more is None:
-        del self._planned[name]
-      else:
-        self._planned[name] = more
+    if len(complete) == len(self._open):
+      self._go_on()
+
+  def _go_on(self) -> None:
+    """Plans the next look of the contrasts that are not settled."""
+    more = sequential.next_look(self._pairs, self._looks)
+    if more is None or not self._open:
+      self._open = []
+      return
+    settled = self._settled(dict(self.evidence))
+    self._open = [name for name in self._open if name not in settled]
+    self._pairs = more
     self._plan()
 
   def _plan(self) -> None:
     """Queues the runs that open contrasts still need."""
-    for name, pairs in self._planned.items():
-      contrast = self._contrasts[name]
-      for member, (arm, i) in self._runs.items():
-        wanted = arm in (contrast.treatment, contrast.control) and i < pairs
-        if wanted and member not in self._asked:
+    for name in self._open:
+      for member in self._members(name):
+        if member not in self._asked:
           self._asked.add(member)
           self._waiting.append((member, 0))
     self._sort()
 
   def _order(self, member: int) -> tuple[int, ...]:
     arm, i = self._runs[member]
-    look = sum(i >= pairs for pairs in self._looks)
-    return look, list(self._arms).index(arm), i
+    return list(self._arms).index(arm), i
+
+  def _members(self, name: str) -> list[int]:
+    """Runs of a contrast until the look."""
+    contrast = self._contrasts[name]
+    return [
+      member
+      for member, (arm, i) in self._runs.items()
+      if arm in (contrast.treatment, contrast.control) and i < self._pairs
+    ]
 
   def _complete(self, name: str) -> bool:
-    contrast, pairs = self._contrasts[name], self._planned[name]
-    return all(
-      member in self.results
-      for member, (arm, i) in self._runs.items()
-      if arm in (contrast.treatment, contrast.control) and i < pairs
-    )
+    return all(member in self.results for member in self._members(name))
 
   def _evidence(self, name: str) -> Evidence:
-    contrast, pairs = self._contrasts[name], self._planned[name]
+    contrast = self._contrasts[name]
     losses = [
-      self._losses(arm, pairs) for arm in (contrast.control, contrast.treatment)
+      self._losses(arm) for arm in (contrast.control, contrast.treatment)
     ]
     # Infinity minus infinity, of a pair that failed twice, is NaN.
     gains = (control - treatment for control, treatment in zip(*losses))
     return Evidence(tuple(gains), self._looks)
 
-  def _losses(self, arm: str, pairs: int) -> list[float]:
-    """Of the first pairs; infinite where a run failed."""
+  def _losses(self, arm: str) -> list[float]:
+    """Of the pairs until the look; infinite where a run failed."""
     return [
       self.results[member].metrics.get(self._splits[0], math.inf)
       for member, (name, i) in self._runs.items()
-      if name == arm and i < pairs
+      if name == arm and i < self._pairs
     ]

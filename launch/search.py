@@ -60,6 +60,7 @@ def main(argv: list[str]) -> int:
       ),
       seed=given['seed'],
       pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
+      calibrates='calibrate' in given['phases'],
       ablates='ablate' in given['phases'],
       search_share=given['search_share'],
       stop=stop_lib.StopSignals(workdir).reason,

@@ -20,7 +20,12 @@ CHANGEABLE = (
   'mesh',
   'mapping',
 )
-_PHASES = (['search', 'confirm'], ['search', 'confirm', 'ablate'])
+# Each as far as the campaign goes.
+_PHASES = (
+  ['search', 'confirm'],
+  ['calibrate', 'search', 'confirm'],
+  ['calibrate', 'search', 'confirm', 'ablate'],
+)
 BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 
 
@@ -42,7 +47,7 @@ def define() -> None:
   flags.DEFINE_list(
     'phases',
     'search,confirm',
-    'What a campaign does, of search, confirm and ablate.',
+    'What a campaign does: search,confirm or more, see the README.',
   )
   number(
     'search_share',

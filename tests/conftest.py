@@ -45,6 +45,7 @@ def make_campaign(quadratic_space):
     pairs=3,
     arms=None,
     ablates=False,
+    calibrates=False,
     stop=lambda: None,
     observe=lambda campaign: None,
     steps=100,
@@ -71,6 +72,7 @@ def make_campaign(quadratic_space):
       pairs=pairs,
       arms=arms,
       ablates=ablates,
+      calibrates=calibrates,
       stop=stop,
       observe=observe,
     )
