@@ -118,6 +118,11 @@ class Allowance:
         self._committed += cost
         self._verifying += cost
 
+  def left(self) -> float | None:
+    """FLOPs that nothing has committed; None is no bound."""
+    limits = self._limits()
+    return max(0.0, min(limits) - self._committed) if limits else None
+
   def verifications(self) -> int | None:
     """How many runs of a verification may still start; None is no bound."""
     room = [

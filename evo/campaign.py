@@ -5,7 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from evo import ablation, calibration, gate, trial, verification
+from evo import ablation, calibration, gate, transfer, trial, verification
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
 from evo import loop as loop_lib
@@ -30,6 +30,7 @@ class Campaign:
       budget when they came in, with the FLOPs spent by then; oldest first.
     confirmation: the last one, or None.
     noise: of the loss, once it was measured.
+    transferred: records of the runs at a larger scale.
     stop_reason: why the campaign ended, or None while it runs.
     allowance: what may still start.
   """
@@ -46,6 +47,7 @@ class Campaign:
     arms: Arms | None = None,
     calibrates: bool = False,
     ablates: bool = False,
+    larger: Callable[[], transfer.Larger] | None = None,
     search_share: float = 0.5,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
@@ -65,6 +67,8 @@ class Campaign:
         the gate is settled; other ones get all pairs, on top of the bounds.
       calibrates: whether the noise of the loss is measured first.
       ablates: whether the changes of a champion that passed are tested.
+      larger: makes where the confirmed changes are tried at a larger scale;
+        None leaves that out, as does an ablation that confirms nothing.
       search_share: of the FLOPs that a bound leaves; the rest is for what
         follows the search. All of them where no changes are tested.
       stop: asked after each round for a reason to stop there.
@@ -82,7 +86,11 @@ class Campaign:
     )
     self._pairs = pairs if 'confirm' in engine.splits else 0
     self._seed, self._arms, self._ablates = seed, arms, ablates
-    self._calibrates = calibrates
+    self._calibrates, self._larger = calibrates, larger
+    self._workdir, self._stop = epath.Path(workdir), stop
+    self._observe = lambda: observe(self)
+    self._confirmed: tuple[str, ...] = ()
+    self.transferred: list[loop_lib.Record] = []
     self.noise: calibration.Noise | None = None
     self.allowance = bounds_lib.Allowance(
       bounds,
@@ -97,7 +105,7 @@ class Campaign:
       workdir,
       self.allowance,
       stop=stop,
-      observe=lambda: observe(self),
+      observe=self._observe,
       pinned=self._pinned,
     )
 
@@ -141,6 +149,8 @@ class Campaign:
         break
     loop.finish()
     self.stop_reason = loop.stop_reason or self.allowance.exhausted()
+    if self._larger and self._confirmed and loop.stop_reason is None:
+      self._transfer(self._larger())
 
   def schedule(self, result: member_lib.Result) -> verification.Schedule:
     """What stands for a member: what the strategy claims to have found.
@@ -206,6 +216,7 @@ class Campaign:
     if not names or evidence is None or not gate.passed(evidence):
       return
     looks = ablation.looks(self._pairs)
+    rule = ablation.Rule(names, self._worth)
     asker = trial.Trial(
       ablation.schedules(
         ablation.arms(space, stack), self.engine.budget.segments
@@ -213,11 +224,51 @@ class Campaign:
       ablation.contrasts(space, stack),
       seeds=self._fresh_seeds(ABLATE, cycle, looks[-1]),
       looks=looks,
-      settled=ablation.Rule(names, self._worth).settled,
+      settled=rule.settled,
       first_member=self.strategy.members,
       splits=self._confirm_splits,
     )
     self._verify(ABLATE, asker)
+    adjusted = rule.adjusted(asker.evidence)
+    self._confirmed = tuple(
+      name for name in names if adjusted[name] <= rule.level
+    )
+
+  def _transfer(self, larger: transfer.Larger) -> None:
+    """Tries the confirmed changes at a larger scale, in a loop of its own."""
+    space, engine = self.strategy.space, larger.engine
+    found = self.best.leg.configuration
+    stack = space.baseline | {name: found[name] for name in self._confirmed}
+    evaluations = len(self._confirm_splits)
+    allowance = bounds_lib.Allowance(
+      bounds_lib.Bounds(flops=self.allowance.left()),
+      engine,
+      self.strategy,
+      confirmation_evaluations=evaluations,
+    )
+    loop = loop_lib.Loop(
+      engine,
+      self._workdir / transfer.PHASE,
+      allowance,
+      stop=self._stop,
+      observe=self._observe,
+    )
+    asker = transfer.make(
+      space,
+      space.canonical(stack),
+      self._confirmed,
+      larger,
+      seeds=self._fresh_seeds(transfer.PHASE, 0, transfer.PAIRS),
+      splits=self._confirm_splits,
+    )
+    loop.run(
+      transfer.PHASE,
+      asker,
+      lambda legs, results: allowance.verify(legs, evaluations),
+    )
+    loop.finish()
+    self.transferred = loop.records
+    self.stop_reason = loop.stop_reason or self.stop_reason
 
   def _fresh_seeds(self, phase: str, cycle: int, n: int) -> list[int]:
     """Seeds that nothing else in the campaign uses."""

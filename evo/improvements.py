@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evo import ablation, gate, trial
+from evo import ablation, gate, transfer, trial
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
@@ -17,7 +17,10 @@ Row = rows_lib.Row
 
 
 def improvements(
-  rows: Sequence[Row], run: Record, result: Record
+  rows: Sequence[Row],
+  run: Record,
+  result: Record,
+  larger: Sequence[Row] = (),
 ) -> dict[str, Any]:
   """A verdict on every change of the champion against the baseline.
 
@@ -31,6 +34,7 @@ def improvements(
     rows: of `rows.leg_rows`.
     run: content of run.json.
     result: content of result.json.
+    larger: rows of the runs at a larger scale, from the ledger of those.
   """
   space = space_lib.Space.from_json(run['space'])
   if result['champion'] is None:
@@ -50,11 +54,15 @@ def improvements(
       'after': stack[name],
     }
     | ablation.improvement(name, rule, evidence, passed=passed)
-    | {'at_scale': None}
     for name in names
   ]
+  confirmed = [x['parameter'] for x in found if x['verdict'] == 'confirmed']
+  scale = _at_scale(larger, confirmed)
+  for entry in found:
+    entry['at_scale'] = scale.get(ablation.without(entry['parameter']))
   found.sort(key=lambda x: (x['effect'] is None, x['effect'] or 0.0))
   summary = _summary(found, result, evidence, passed=passed)
+  summary['stack_at_scale'] = scale.get(ablation.STACK)
   return {'summary': summary, 'improvements': found}
 
 
@@ -84,26 +92,35 @@ def _evidence(
   first = next((row for row in legs if row['arm'] == ablation.STACK), None)
   if first is None or first['configuration'] != space.canonical(stack):
     return {}
-  ends = {(row['arm'], row['seed']): row for row in legs}
-  seeds = list(
-    dict.fromkeys(
-      seed for _, seed in sorted(ends, key=lambda key: ends[key]['member'])
-    )
-  )
   looks = ablation.looks(run['flags']['confirm_seeds'])
   return {
-    name: _pairs(ends, contrast, seeds, looks)
+    name: _pairs(legs, contrast, looks)
     for name, contrast in ablation.contrasts(space, stack).items()
   }
 
 
+def _at_scale(
+  larger: Sequence[Row], confirmed: Sequence[str]
+) -> dict[str, Record]:
+  """What the runs at a larger scale say, by contrast."""
+  found = {}
+  for name, contrast in transfer.contrasts(confirmed).items():
+    evidence = _pairs(larger, contrast, transfer.looks(name))
+    if evidence.n:
+      found[name] = ablation.effect(evidence) | {
+        'n': evidence.n,
+        'sign': transfer.sign(evidence),
+      }
+  return found
+
+
 def _pairs(
-  ends: dict[tuple[str, int], Row],
-  contrast: trial.Contrast,
-  seeds: Sequence[int],
-  looks: tuple[int, ...],
+  legs: Sequence[Row], contrast: trial.Contrast, looks: tuple[int, ...]
 ) -> trial.Evidence:
   """Gains of a contrast up to the last look that it reached."""
+  ends = {(row['arm'], row['seed']): row for row in legs}
+  by_member = sorted(ends, key=lambda key: ends[key]['member'])
+  seeds = dict.fromkeys(seed for _, seed in by_member)
   gains = []
   for seed in seeds:
     pair = [

@@ -97,7 +97,7 @@ def _verdicts(improvements: dict[str, Any], metric: str) -> str:
     )
   table = _table(
     ('parameter', 'verdict', f'effect ({metric})', '95% interval', 'pairs')
-    + ('p adjusted', 'alone'),
+    + ('p adjusted', 'alone', 'at scale'),
     [
       (
         x['parameter'],
@@ -107,6 +107,7 @@ def _verdicts(improvements: dict[str, Any], metric: str) -> str:
         x['n'],
         '-' if x['p_adjusted'] is None else f'{x["p_adjusted"]:.2g}',
         wording.signed(x['add_one_in']['effect']),
+        wording.signed(x['at_scale'] and x['at_scale']['effect']),
       )
       for x in improvements['improvements']
     ],
@@ -128,10 +129,17 @@ def _verdicts(improvements: dict[str, Any], metric: str) -> str:
       f' The single effects add up to {summary["sum_of_single_effects"]:+.4f}'
       f' {metric}, the whole has {summary["stack_effect"]:+.4f}.'
     )
-  return (
-    f'**{counts}**\n\n{table}\n\n{note} Whether they hold for a larger model'
-    ' (transfer) was left out.'
-  )
+  stack = summary['stack_at_scale']
+  if stack is None:
+    note += ' Whether they hold for a larger model (transfer) was left out.'
+  else:
+    note += (
+      ' At scale: the same at a larger scale, over three pairs; there the'
+      f' confirmed changes together have {wording.signed(stack["effect"])}'
+      f' {wording.interval(stack["low"], stack["high"])} {metric} over'
+      f' {stack["n"]} pairs.'
+    )
+  return f'**{counts}**\n\n{table}\n\n{note}'
 
 
 def _evidence(result: dict[str, Any]) -> str:

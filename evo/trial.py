@@ -1,6 +1,7 @@
 """A trial: contrasts between schedules, looked at while the pairs come in."""
 
 import dataclasses
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ class Evidence:
     """Whether no run failed."""
     return all(map(math.isfinite, self.gains))
 
-  @property
+  @functools.cached_property
   def p(self) -> float:
     """One-sided repeated p-value of a gain above 0; 1 before the first look.
 
@@ -68,7 +69,7 @@ class Evidence:
       sequential.crossing(min(signs, default=1.0), self.looks),
     )
 
-  @property
+  @functools.cached_property
   def interval(self) -> statistics.Interval | None:
     """Repeated 95% interval of the mean gain; None before the first look.
 

@@ -95,11 +95,22 @@ def build(
   space = load_space(given)
   trainee = trainee or load_trainee(given, space)
   strategy = _strategy(given, space, trainee, options)
+  made = engine(given, space, trainee, library)
+  return Experiment(trainee, space, strategy, made)
+
+
+def engine(
+  given: dict[str, Any],
+  space: space_lib.Space,
+  trainee: language_model.LanguageModel,
+  library: populations_lib.Library | None = None,
+) -> engine_lib.Engine:
+  """The engine of the flags; see `build`."""
   sizes = settings.mesh_sizes(given['mesh'])
   mapped = given['mapping'] == 'map' or (
     given['mapping'] == 'auto' and jax.default_backend() == 'cpu'
   )
-  engine = engine_lib.Engine(
+  return engine_lib.Engine(
     trainee,
     space,
     _budget(given, trainee, space),
@@ -111,7 +122,6 @@ def build(
     max_species=given['max_species'],
     library=library,
   )
-  return Experiment(trainee, space, strategy, engine)
 
 
 def describe(

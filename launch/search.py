@@ -8,6 +8,7 @@ again goes on where it stopped, or says that it is finished.
   python -m launch.search --flagfile=nanogpt_cpu --data=input.txt
 """
 
+import functools
 import json
 import pathlib
 import sys
@@ -16,14 +17,14 @@ from typing import Any
 import orbax.checkpoint as ocp
 from absl import flags
 
+from evo import ablation, calibration, lineage, report, staircase, transfer
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
 from evo import improvements as improvements_lib
-from evo import lineage, report, staircase
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import summary as summary_lib
-from launch import cli, files, settings
+from launch import cli, enlarge, files, settings
 from launch import display as display_lib
 from launch import experiment as experiment_lib
 from launch import stop as stop_lib
@@ -51,21 +52,7 @@ def main(argv: list[str]) -> int:
     run = experiment_lib.describe(given, experiment, settings.command(given))
     _check_run(workdir, run)
     display = display_lib.Display(run['metric'])
-    campaign = campaign_lib.Campaign(
-      experiment.engine,
-      experiment.strategy,
-      workdir,
-      bounds=bounds_lib.Bounds(
-        given['max_members'] or None, given['max_flops'], given['max_minutes']
-      ),
-      seed=given['seed'],
-      pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
-      calibrates='calibrate' in given['phases'],
-      ablates='ablate' in given['phases'],
-      search_share=given['search_share'],
-      stop=stop_lib.StopSignals(workdir).reason,
-      observe=display.update,
-    )
+    campaign = _campaign(given, experiment, display)
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'run.json', run)
   campaign.loop.log('start', round=len(campaign.loop.records), command=sys.argv)
@@ -78,6 +65,34 @@ def main(argv: list[str]) -> int:
     'stop', reason=campaign.stop_reason, seconds=campaign.loop.clock.seconds
   )
   return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
+
+
+def _campaign(
+  given: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  display: display_lib.Display,
+) -> campaign_lib.Campaign:
+  """The campaign of the flags; nothing runs yet."""
+  phases, larger = given['phases'], None
+  if transfer.PHASE in phases:
+    enlarge.factors(given['transfer'], experiment.space)
+    larger = functools.partial(enlarge.larger, given, experiment)
+  return campaign_lib.Campaign(
+    experiment.engine,
+    experiment.strategy,
+    given['workdir'],
+    bounds=bounds_lib.Bounds(
+      given['max_members'] or None, given['max_flops'], given['max_minutes']
+    ),
+    seed=given['seed'],
+    pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
+    calibrates=calibration.PHASE in phases,
+    ablates=ablation.PHASE in phases,
+    larger=larger,
+    search_share=given['search_share'],
+    stop=stop_lib.StopSignals(pathlib.Path(given['workdir'])).reason,
+    observe=display.update,
+  )
 
 
 def _report(
@@ -108,7 +123,8 @@ def _report(
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
   lineage.draw(rows, result, run, workdir / 'lineage.png')
-  improvements = improvements_lib.improvements(rows, run, result)
+  larger = rows_lib.leg_rows(campaign.transferred, run)
+  improvements = improvements_lib.improvements(rows, run, result, larger)
   files.write_json(workdir / 'improvements.json', improvements)
   (workdir / 'report.md').write_text(
     report.markdown(result, rows, run, improvements)

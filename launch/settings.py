@@ -25,6 +25,7 @@ _PHASES = (
   ['search', 'confirm'],
   ['calibrate', 'search', 'confirm'],
   ['calibrate', 'search', 'confirm', 'ablate'],
+  ['calibrate', 'search', 'confirm', 'ablate', 'transfer'],
 )
 BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 
@@ -48,6 +49,11 @@ def define() -> None:
     'phases',
     'search,confirm',
     'What a campaign does: search,confirm or more, see the README.',
+  )
+  string(
+    'transfer',
+    'depth:2,tokens:2',
+    'Scale at which confirmed changes are tried again: factors of parameters.',
   )
   number(
     'search_share',

@@ -46,6 +46,7 @@ def make_campaign(quadratic_space):
     arms=None,
     ablates=False,
     calibrates=False,
+    larger=None,
     stop=lambda: None,
     observe=lambda campaign: None,
     steps=100,
@@ -73,6 +74,7 @@ def make_campaign(quadratic_space):
       arms=arms,
       ablates=ablates,
       calibrates=calibrates,
+      larger=larger,
       stop=stop,
       observe=observe,
     )

@@ -1,5 +1,6 @@
 """Tests of whole campaigns of a toy, through real checkpoints and ledgers."""
 
+import functools
 import itertools
 import shutil
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import improvements, ledger, loop, space
+from evo import engine as engine_lib
+from evo import improvements, ledger, loop, population, space, transfer
 from evo import result as result_lib
 from evo import rows as rows_lib
 from models import quadratic
@@ -98,7 +100,8 @@ def verdicts(campaign, workdir):
     known, run, seconds={}, compilations={}, stop_reason=None
   )
   rows = rows_lib.leg_rows(known, run)
-  found = improvements.improvements(rows, run, result)
+  larger = rows_lib.leg_rows(campaign.transferred, run)
+  found = improvements.improvements(rows, run, result, larger)
   return {x['parameter']: x for x in found['improvements']}
 
 
@@ -115,6 +118,69 @@ def test_an_ablation_tells_what_carries_the_gain(
   for name, worth in WORTH.items():
     change = found[name]['after'] - found[name]['before']
     assert found[name]['low'] <= -worth * change <= found[name]['high']
+
+
+@pytest.fixture
+def twice_as_long(planted):
+  """Makes where changes are tried with twice the steps."""
+
+  def make(workdir):
+    return transfer.Larger(
+      engine_lib.Engine(
+        planted['trainee'],
+        planted['space'],
+        engine_lib.Budget(200 * 6.0, 10),
+        workdir / 'transfer',
+        slots=4,
+        mesh=population.make_mesh({'member': 2}),
+      ),
+      lambda configuration: configuration,
+    )
+
+  return make
+
+
+def test_what_is_confirmed_is_tried_at_a_larger_scale(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  larger = functools.partial(twice_as_long, tmp_path)
+  campaign = make_campaign(tmp_path, larger=larger, **planted)
+  campaign.run()
+  assert campaign.stop_reason == 'max_members'
+  found = verdicts(campaign, tmp_path)
+  for name in ('strong', 'fair'):
+    scale = found[name]['at_scale']
+    change = found[name]['after'] - found[name]['before']
+    assert scale['n'] == 3 and scale['sign'] == 'same'
+    assert scale['low'] <= -WORTH[name] * change <= scale['high']
+  assert found['none']['at_scale'] is None
+  legs = [
+    leg for record in records(tmp_path / 'transfer') for leg in record['legs']
+  ]
+  arms = [leg['arm'] for leg in legs]
+  assert arms.count('stack') == arms.count('baseline') == 6
+  assert arms.count('without fair') == arms.count('without strong') == 3
+
+
+def test_a_campaign_stopped_at_the_larger_scale_goes_on_there(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+
+  def make(workdir, **options):
+    larger = functools.partial(twice_as_long, workdir)
+    return make_campaign(workdir, larger=larger, **planted, **options)
+
+  unbroken = make(whole)
+  unbroken.run()
+  rounds = len(records(whole))
+  stopped = make(parts, stop=after(rounds + 15))
+  stopped.run()
+  assert stopped.stop_reason == 'sigterm'
+  assert 0 < len(records(parts / 'transfer')) < len(records(whole / 'transfer'))
+  make(parts).run()
+  for folder in ('.', 'transfer'):
+    assert records(parts / folder) == records(whole / folder)
 
 
 def test_no_seed_is_used_for_two_things(tmp_path, make_campaign, planted):

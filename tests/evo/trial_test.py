@@ -213,9 +213,7 @@ def test_evidence_depends_neither_on_slots_nor_on_who_ends_first(
     ablation.without(name): {'x': -effect}
     for name, effect in zip(SINGLES.names, effects)
   }
-  contrasts = {
-    arm: trial.Contrast('stack', control=arm) for arm in [*arms][1:]
-  }
+  contrasts = {arm: trial.Contrast('stack', control=arm) for arm in [*arms][1:]}
 
   def noisy(leg):  # The effects are of the size of the noise of a pair.
     own = member.generator(leg.seed, leg.arm, order).normal(0, 0.7)
@@ -352,8 +350,10 @@ def test_where_a_run_failed_p_is_that_of_a_sign_test(gains, wins):
   assert evidence(*gains).p == pytest.approx(expected, rel=1e-12)
 
 
-def test_where_none_failed_p_is_that_of_students_test():
-  gains = (0.3, 0.5, -0.1, 0.8, 0.4)
+@pytest.mark.parametrize(
+  'gains', [(0.3, 0.5, -0.1, 0.8, 0.4), (0.1, 0.2, 0.1, 0.1, 0.3, 90.0)]
+)
+def test_where_none_failed_p_is_that_of_students_test(gains):
   expected = stats.ttest_1samp(gains, 0, alternative='greater').pvalue
   assert evidence(*gains).p == pytest.approx(expected, rel=1e-9)
 

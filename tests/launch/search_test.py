@@ -415,3 +415,58 @@ def test_no_flags_are_the_quick_preset(tmp_path):
       parsed = flags.FLAGS[name].parser.parse(value)
       assert parsed == flags.FLAGS[name].parser.parse(default), name
   assert settings.CHANGEABLE
+
+
+def test_a_whole_campaign_gives_a_verdict_on_every_change(
+  launch, small, tmp_path
+):
+  flags = [
+    *small,
+    '--phases=calibrate,search,confirm,ablate,transfer',
+    '--confirm_seeds=6',
+    '--member_tokens=10240',
+    f'--workdir={tmp_path}/run',
+  ]
+  process = launch('search', *flags)
+  assert process.returncode == 0, process.err
+  run, result = tmp_path / 'run', read(tmp_path / 'run' / 'result.json')
+  value = read(run / 'improvements.json')
+  changed = {
+    name
+    for name, after in result['champion']['configuration'].items()
+    if after != result['baseline']['configuration'][name]
+  }
+  found = {x['parameter']: x for x in value['improvements']}
+  assert set(found) <= changed and found
+  for entry in found.values():
+    assert entry['verdict'] in ('confirmed', 'refuted', 'undecided')
+    assert entry['n'] == 6 and entry['low'] < entry['effect'] < entry['high']
+    assert (entry['at_scale'] is not None) == (entry['verdict'] == 'confirmed')
+  assert value['summary']['confirmed'] > 0
+  assert result['noise']['n'] == 8 and result['noise']['sd'] > 0
+  larger = ledger_lib.Ledger(run / 'transfer' / 'ledger').records
+  depths = {leg['configuration']['depth'] for r in larger for leg in r['legs']}
+  assert depths == {2}
+  report = (run / 'report.md').read_text()
+  assert 'of these' in report and 'confirmed' in report
+  # All of it is there to the last digit once the run is repeated.
+  assert 'is finished' in launch('search', *flags).out
+
+
+@pytest.mark.parametrize(
+  'flag',
+  [
+    '--phases=search,ablate',
+    '--transfer=depth',
+    '--transfer=learning_rate:2',
+    '--transfer=nothing:2',
+  ],
+)
+def test_phases_and_scales_that_cannot_be_are_refused(
+  flag, launch, small, tmp_path
+):
+  phases = '--phases=calibrate,search,confirm,ablate,transfer'
+  process = launch('search', *small, phases, flag, f'--workdir={tmp_path}/run')
+  assert process.returncode == 2
+  assert 'expected' in process.err.splitlines()[-1]
+  assert not (tmp_path / 'run').exists()
