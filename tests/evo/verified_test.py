@@ -180,7 +180,7 @@ def test_where_nothing_helps_greed_keeps_improvements_in_almost_every_search():
   assert np.mean(np.array(kept) > 0) > 0.95
 
 
-FEW = pytest.param(200, id='few')
+FEW = pytest.param(100, id='few')
 MANY = pytest.param(2000, id='many', marks=pytest.mark.slow)
 
 
