@@ -405,6 +405,30 @@ def test_a_larger_bound_goes_on_with_a_finished_run(tmp_path, make_campaign):
   assert len(seeds) == 6  # The second confirmation's seeds are fresh too.
 
 
+def test_a_champion_is_put_to_the_test_once(
+  tmp_path, make_campaign, quadratic_space
+):
+  value = quadratic_space.to_json()
+  for name in ('h0', 'h1'):
+    value['parameters'][name]['default'] = 1.0  # Nothing is better.
+  for members in (8, 12):
+    campaign = make_campaign(
+      tmp_path,
+      space=space.Space.from_json(value),
+      bounds=bounds_lib.Bounds(members=members),
+    )
+    campaign.run()
+    assert campaign.best.leg.member == 0
+    assert campaign.allowance.started == members
+  seeds = {
+    leg['seed']
+    for record in records(tmp_path)
+    if record['phase'] == 'confirm'
+    for leg in record['legs']
+  }
+  assert len(seeds) == 3
+
+
 def test_children_through_storage_hold_their_parents_weights(
   tmp_path, make_campaign
 ):
