@@ -126,11 +126,20 @@ class Rule:
     Hochberg's adjusted ones with them: what is confirmed once stays so,
     whatever the other changes come to.
     """
-    raw = [
+    adjusted = statistics.benjamini_hochberg(self.raw(evidence))
+    return dict(zip(self.names, map(float, adjusted)))
+
+  def raw(self, evidence: dict[str, trial.Evidence]) -> list[float]:
+    """p-values of leaving each change out; 1 of what was not tested."""
+    return [
       evidence[without(name)].p if without(name) in evidence else 1.0
       for name in self.names
     ]
-    return dict(zip(self.names, map(float, statistics.benjamini_hochberg(raw))))
+
+  def confirmed(self, evidence: dict[str, trial.Evidence]) -> tuple[str, ...]:
+    """The changes that are confirmed, if the whole stack passed the gate."""
+    adjusted = self.adjusted(evidence)
+    return tuple(name for name in self.names if adjusted[name] <= self.level)
 
   def verdict(self, evidence: trial.Evidence | None, p_adjusted: float) -> str:
     """Of one change, if the whole stack passed the gate."""
@@ -157,14 +166,33 @@ class Rule:
     return decided | {only(name) for name in self.names}
 
 
-def schedules(
-  configurations: dict[str, Configuration], segments: int
-) -> dict[str, verification.Schedule]:
-  """Each configuration for the whole budget."""
-  return {
-    arm: verification.constant(configuration, segments)
-    for arm, configuration in configurations.items()
-  }
+def make(
+  space: space_lib.Space,
+  stack: Configuration,
+  rule: Rule,
+  segments: int,
+  *,
+  seeds: Sequence[int],
+  **options: Any,
+) -> trial.Trial:
+  """Plans the runs.
+
+  Args:
+    space: of the search.
+    stack: configuration with all changes.
+    rule: of its changes.
+    segments: of the budget.
+    seeds: one for each pair of the last look, none used before.
+    **options: of `Trial`: its first member and its splits.
+  """
+  return trial.Trial(
+    verification.constants(arms(space, stack), segments),
+    contrasts(space, stack),
+    seeds=seeds,
+    looks=looks(len(seeds)),
+    settled=rule.settled,
+    **options,
+  )
 
 
 def improvement(
@@ -189,11 +217,7 @@ def improvement(
   verdict = rule.verdict(left_out, p)
   if verdict == CONFIRMED and not passed:
     verdict = UNDECIDED
-  raw = [
-    evidence[without(n)].p if without(n) in evidence else 1.0
-    for n in rule.names
-  ]
-  holm = statistics.holm(raw)[rule.names.index(name)]
+  holm = statistics.holm(rule.raw(evidence))[rule.names.index(name)]
   tested = left_out is not None and left_out.n > 0
   return {
     'verdict': verdict,

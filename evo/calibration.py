@@ -81,6 +81,11 @@ class Noise:
     return keeps, own * _expected_largest(members)
 
 
+def worth(known: Noise | None) -> float:
+  """The smallest gain worth having; 0 where the noise was not measured."""
+  return known.worth if known else 0.0
+
+
 def noise(
   baseline: Sequence[float], nudged: Sequence[float] | None
 ) -> Noise | None:

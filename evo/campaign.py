@@ -12,7 +12,7 @@ from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import strategy as strategy_lib
 
-CONFIRM, ABLATE = 'confirm', ablation.PHASE
+CONFIRM = gate.PHASE
 
 Arms = Callable[['Campaign'], dict[str, verification.Schedule]]
 
@@ -47,7 +47,7 @@ class Campaign:
     arms: Arms | None = None,
     calibrates: bool = False,
     ablates: bool = False,
-    larger: Callable[[], transfer.Larger] | None = None,
+    larger: Callable[[epath.Path], transfer.Larger] | None = None,
     search_share: float = 0.5,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
@@ -67,8 +67,8 @@ class Campaign:
         the gate is settled; other ones get all pairs, on top of the bounds.
       calibrates: whether the noise of the loss is measured first.
       ablates: whether the changes of a champion that passed are tested.
-      larger: makes where the confirmed changes are tried at a larger scale;
-        None leaves that out, as does an ablation that confirms nothing.
+      larger: makes where the confirmed changes are tried at a larger scale,
+        given a folder for it; None leaves that out, as does an ablation that confirms nothing.
       search_share: of the FLOPs that a bound leaves; the rest is for what
         follows the search. All of them where no changes are tested.
       stop: asked after each round for a reason to stop there.
@@ -143,7 +143,7 @@ class Campaign:
         break
       if self.best is not verified:
         # Once for each champion: to ask again until it passes is no test.
-        verified = self.best
+        verified, self._confirmed = self.best, ()
         self._confirm(cycle)
         if self._ablates and loop.stop_reason is None:
           self._ablate(cycle)
@@ -153,7 +153,7 @@ class Campaign:
     loop.finish()
     self.stop_reason = loop.stop_reason or self.allowance.exhausted()
     if self._larger and self._confirmed and loop.stop_reason is None:
-      self._transfer(self._larger())
+      self._transfer()
 
   def schedule(self, result: member_lib.Result) -> verification.Schedule:
     """What stands for a member: what the strategy claims to have found.
@@ -172,7 +172,7 @@ class Campaign:
     """Measures the noise; its runs count down from -1."""
     arms = calibration.arms(self.strategy.space)
     asker = verification.Confirmation(
-      ablation.schedules(arms, self.engine.budget.segments),
+      verification.constants(arms, self.engine.budget.segments),
       seeds=self._fresh_seeds(calibration.PHASE, 0, calibration.SEEDS),
       first_member=-calibration.SEEDS * len(arms),
       splits=self._confirm_splits,
@@ -186,7 +186,7 @@ class Campaign:
 
   @property
   def _worth(self) -> float:
-    return self.noise.worth if self.noise else 0.0
+    return calibration.worth(self.noise)
 
   def _confirm(self, cycle: int) -> None:
     """The gate, or the arms that were asked for."""
@@ -218,29 +218,27 @@ class Campaign:
     evidence = self.confirmation.evidence.get(gate.CHAMPION)
     if not names or evidence is None or not gate.passed(evidence):
       return
-    looks = ablation.looks(self._pairs)
     rule = ablation.Rule(names, self._worth)
-    asker = trial.Trial(
-      ablation.schedules(
-        ablation.arms(space, stack), self.engine.budget.segments
-      ),
-      ablation.contrasts(space, stack),
-      seeds=self._fresh_seeds(ABLATE, cycle, looks[-1]),
-      looks=looks,
-      settled=rule.settled,
+    pairs = ablation.looks(self._pairs)[-1]
+    asker = ablation.make(
+      space,
+      stack,
+      rule,
+      self.engine.budget.segments,
+      seeds=self._fresh_seeds(ablation.PHASE, cycle, pairs),
       first_member=self.strategy.members,
       splits=self._confirm_splits,
     )
-    self._verify(ABLATE, asker)
-    adjusted = rule.adjusted(asker.evidence)
-    self._confirmed = tuple(
-      name for name in names if adjusted[name] <= rule.level
-    )
+    self._verify(ablation.PHASE, asker)
+    self._confirmed = rule.confirmed(asker.evidence)
 
-  def _transfer(self, larger: transfer.Larger) -> None:
+  def _transfer(self) -> None:
     """Tries the confirmed changes at a larger scale, in a loop of its own."""
+    member, found = self.best.leg.member, self.best.leg.configuration
+    # Another champion has other runs.
+    folder = self._workdir / transfer.PHASE / f'champion-{member}'
+    larger = self._larger(folder)
     space, engine = self.strategy.space, larger.engine
-    found = self.best.leg.configuration
     stack = space.baseline | {name: found[name] for name in self._confirmed}
     evaluations = len(self._confirm_splits)
     allowance = bounds_lib.Allowance(
@@ -251,7 +249,7 @@ class Campaign:
     )
     loop = loop_lib.Loop(
       engine,
-      self._workdir / transfer.PHASE,
+      folder,
       allowance,
       stop=self._stop,
       observe=self._observe,
@@ -261,7 +259,7 @@ class Campaign:
       space.canonical(stack),
       self._confirmed,
       larger,
-      seeds=self._fresh_seeds(transfer.PHASE, 0, transfer.PAIRS),
+      seeds=self._fresh_seeds(transfer.PHASE, member, transfer.PAIRS),
       splits=self._confirm_splits,
     )
     loop.run(

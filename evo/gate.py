@@ -2,7 +2,8 @@
 
 from evo import sequential, trial
 
-BASELINE, CHAMPION = 'baseline', 'champion'
+PHASE = 'confirm'
+ARMS = BASELINE, CHAMPION = 'baseline', 'champion'
 # One-sided: the champion passes where its two-sided 95% interval excludes 0.
 LEVEL = 0.025
 

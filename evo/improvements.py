@@ -82,7 +82,7 @@ def _evidence(
   stack: ablation.Configuration,
 ) -> dict[str, trial.Evidence]:
   """Of each contrast of the last ablation, if it is one of this stack."""
-  confirmed = [row['member'] for row in rows if row['phase'] == 'confirm']
+  confirmed = [row['member'] for row in rows if row['phase'] == gate.PHASE]
   legs = [
     row
     for row in rows
@@ -143,9 +143,9 @@ def _summary(
 ) -> Record:
   """Counts, the gate, and whether the single gains add up to the stack's."""
   verdicts = [x['verdict'] for x in found]
-  singles = [
-    x['add_one_in']['effect'] for x in found if x['add_one_in']['effect']
-  ]
+  singles = [x['add_one_in']['effect'] for x in found]
+  # Of some alone the sum would mislead.
+  whole = bool(singles) and None not in singles
   gain = result['gain']
   return {
     'changes': len(found),
@@ -162,6 +162,6 @@ def _summary(
       'missing': result['gain_missing'],
     },
     'left_out': None if evidence else 'ablation',
-    'sum_of_single_effects': sum(singles) if singles else None,
+    'sum_of_single_effects': sum(singles) if whole else None,
     'stack_effect': -gain['mean'] if gain else None,
   }

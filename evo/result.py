@@ -16,7 +16,7 @@ from evo import space as space_lib
 
 Record = dict[str, Any]
 Row = rows_lib.Row
-CONFIRM = 'confirm'
+CONFIRM = gate.PHASE
 Details = Callable[[float, str], dict[str, float]]
 
 
@@ -43,7 +43,7 @@ class Pairs:
     """What they say for the champion at these looks."""
     before, after = (
       [math.inf if loss is None else loss for loss in self.losses[arm]]
-      for arm in rows_lib.ARMS
+      for arm in gate.ARMS
     )
     gains = (b - a for b, a in zip(before, after, strict=True))
     return trial.Evidence(tuple(gains), looks)
@@ -160,13 +160,13 @@ def last_pairs(rows: Sequence[Row]) -> Pairs | None:
   seeds = [
     seed
     for arm, seed in ends
-    if arm == rows_lib.ARMS[0]
-    and all(ended(ends.get((arm, seed))) for arm in rows_lib.ARMS)
+    if arm == gate.ARMS[0]
+    and all(ended(ends.get((arm, seed))) for arm in gate.ARMS)
   ]
   split = next((row['split'] for row in ends.values() if row['split']), CONFIRM)
   losses = {
     arm: [ends[arm, seed]['metrics'].get(split) for seed in seeds]
-    for arm in rows_lib.ARMS
+    for arm in gate.ARMS
   }
   return Pairs(split, seeds, losses)
 
@@ -195,9 +195,7 @@ def _counted_pairs(
   if not _stands_for(_last_confirmation(rows), schedule):
     return None, 'champion changed'
   looks = gate.looks(run['flags'].get('confirm_seeds', len(pairs.seeds)))
-  known = noise(rows)
-  worth = known.worth if known else 0.0
-  if not gate.finished(pairs.evidence(looks), worth):
+  if not gate.finished(pairs.evidence(looks), calibration.worth(noise(rows))):
     return None, 'unfinished'
   if not pairs.sound:
     return pairs, 'run failed'
@@ -206,7 +204,7 @@ def _counted_pairs(
 
 def _stands_for(legs: Sequence[Row], schedule: list[Record]) -> bool:
   """Whether a confirmation trains this schedule as its champion."""
-  tested = [row for row in legs if row['arm'] == rows_lib.ARMS[1]]
+  tested = [row for row in legs if row['arm'] == gate.ARMS[1]]
   first = [row for row in tested if row['member'] == tested[0]['member']]
   pieces = [{key: row[key] for key in schedule[0]} for row in first]
   return pieces == schedule[: len(pieces)]

@@ -13,8 +13,6 @@ from evo import member as member_lib
 Record = dict[str, Any]
 Row = dict[str, Any]
 
-ARMS = ('baseline', 'champion')
-
 
 def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
   """One row per leg, in order of asking.

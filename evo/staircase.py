@@ -8,10 +8,10 @@ import numpy as np
 from etils import epath
 
 from evo import figure as figure_lib
+from evo import gate, statistics
 from evo import member as member_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
-from evo import statistics
 
 if TYPE_CHECKING:
   from matplotlib import axes
@@ -169,7 +169,7 @@ def _draw_pairs(
   figure_lib.plain(ax)
   shown = []
   colors = (figure_lib.BASELINE, figure_lib.BEST)
-  for x, (arm, color) in enumerate(zip(rows_lib.ARMS, colors, strict=True)):
+  for x, (arm, color) in enumerate(zip(gate.ARMS, colors, strict=True)):
     losses = pairs.losses[arm]
     mean = statistics.t_interval(losses)
     ax.scatter([x - 0.17] * len(losses), losses, 22, color, alpha=0.4, lw=0)
@@ -186,7 +186,7 @@ def _draw_pairs(
     )
     shown += [*losses, mean.low, mean.high]
   ax.set_xlim(-0.5, 1.85)
-  ax.set_xticks([0, 1], rows_lib.ARMS)
+  ax.set_xticks([0, 1], gate.ARMS)
   ax.tick_params(labelleft=False)
   seeds = f'from scratch, {len(pairs.seeds)} fresh seeds'
   ax.set_xlabel(f'{seeds}\n{pairs.split} split, 95% intervals', fontsize=11)

@@ -55,12 +55,9 @@ def make(
   arms = {ablation.BASELINE: base, ablation.STACK: stack}
   for name in names:
     arms[ablation.without(name)] = space.canonical(stack | {name: base[name]})
-  segments = larger.engine.budget.segments
+  enlarged = {arm: larger.enlarge(values) for arm, values in arms.items()}
   return trial.Trial(
-    {
-      arm: verification.constant(larger.enlarge(configuration), segments)
-      for arm, configuration in arms.items()
-    },
+    verification.constants(enlarged, larger.engine.budget.segments),
     contrasts(names),
     seeds=seeds,
     looks=(SINGLE, PAIRS),

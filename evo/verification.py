@@ -34,6 +34,16 @@ def constant(configuration: Configuration, segments: int) -> Schedule:
   return (Piece(configuration, segments),)
 
 
+def constants(
+  configurations: dict[str, Configuration], segments: int
+) -> dict[str, Schedule]:
+  """Each of some configurations for the whole budget."""
+  return {
+    arm: constant(configuration, segments)
+    for arm, configuration in configurations.items()
+  }
+
+
 def search_legs(records: Sequence[dict[str, Any]]) -> list[Leg]:
   """All legs of the search in a ledger, in order of asking."""
   return [

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from etils import epath
+
 from evo import space as space_lib
 from evo import transfer
 from launch import experiment as experiment_lib
@@ -13,7 +15,7 @@ def factors(text: str, space: space_lib.Space) -> dict[str, int]:
   """Parses --transfer, such as depth:2,tokens:2.
 
   Raises:
-    ValueError: it names no number of the space, or no factor of 2 or more.
+    ValueError: it names no whole number of the space, or no whole factor.
   """
   found = {}
   for part in text.split(','):
@@ -50,19 +52,22 @@ def enlarged(
 
 
 def larger(
-  given: dict[str, Any], experiment: experiment_lib.Experiment
+  given: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  folder: epath.Path,
 ) -> transfer.Larger:
   """Where the confirmed changes of a search are tried again.
 
   Args:
     given: the flags of the search.
     experiment: of the search, whose text is used.
+    folder: of its checkpoints.
   """
   scale = factors(given['transfer'], experiment.space)
   space = enlarged(experiment.space, scale)
   times = scale.get(TOKENS, 1)
   own = {
-    'workdir': f'{given["workdir"]}/{transfer.PHASE}',
+    'workdir': str(folder),
     'member_tokens': given['member_tokens'] * times,
   }
   if given['member_flops'] is not None:

@@ -373,12 +373,6 @@ def test_whoever_settles_keeps_the_verdict_to_the_end():
   assert compared > 500
 
 
-def test_schedules_train_each_configuration_for_the_whole_budget():
-  schedules = ablation.schedules({'stack': BASE}, 7)
-  ((piece,),) = schedules.values()
-  assert (piece.configuration, piece.stop) == (BASE, 7)
-
-
 @pytest.mark.parametrize(
   'losses,kept',
   [

@@ -1,6 +1,5 @@
 """Tests of whole campaigns of a toy, through real checkpoints and ledgers."""
 
-import functools
 import itertools
 import shutil
 
@@ -120,6 +119,11 @@ def test_an_ablation_tells_what_carries_the_gain(
     assert found[name]['low'] <= -worth * change <= found[name]['high']
 
 
+def larger_records(workdir):
+  (folder,) = (workdir / 'transfer').iterdir()
+  return records(folder)
+
+
 @pytest.fixture
 def twice_as_long(planted):
   """Makes where changes are tried with twice the steps."""
@@ -130,7 +134,7 @@ def twice_as_long(planted):
         planted['trainee'],
         planted['space'],
         engine_lib.Budget(200 * 6.0, 10),
-        workdir / 'transfer',
+        workdir,
         slots=4,
         mesh=population.make_mesh({'member': 2}),
       ),
@@ -143,8 +147,7 @@ def twice_as_long(planted):
 def test_what_is_confirmed_is_tried_at_a_larger_scale(
   tmp_path, make_campaign, planted, twice_as_long
 ):
-  larger = functools.partial(twice_as_long, tmp_path)
-  campaign = make_campaign(tmp_path, larger=larger, **planted)
+  campaign = make_campaign(tmp_path, larger=twice_as_long, **planted)
   campaign.run()
   assert campaign.stop_reason == 'max_members'
   found = verdicts(campaign, tmp_path)
@@ -154,9 +157,7 @@ def test_what_is_confirmed_is_tried_at_a_larger_scale(
     assert scale['n'] == 3 and scale['sign'] == 'same'
     assert scale['low'] <= -WORTH[name] * change <= scale['high']
   assert found['none']['at_scale'] is None
-  legs = [
-    leg for record in records(tmp_path / 'transfer') for leg in record['legs']
-  ]
+  legs = [leg for record in larger_records(tmp_path) for leg in record['legs']]
   arms = [leg['arm'] for leg in legs]
   assert arms.count('stack') == arms.count('baseline') == 6
   assert arms.count('without fair') == arms.count('without strong') == 3
@@ -168,8 +169,7 @@ def test_a_campaign_stopped_at_the_larger_scale_goes_on_there(
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
 
   def make(workdir, **options):
-    larger = functools.partial(twice_as_long, workdir)
-    return make_campaign(workdir, larger=larger, **planted, **options)
+    return make_campaign(workdir, larger=twice_as_long, **planted, **options)
 
   unbroken = make(whole)
   unbroken.run()
@@ -177,10 +177,25 @@ def test_a_campaign_stopped_at_the_larger_scale_goes_on_there(
   stopped = make(parts, stop=after(rounds + 15))
   stopped.run()
   assert stopped.stop_reason == 'sigterm'
-  assert 0 < len(records(parts / 'transfer')) < len(records(whole / 'transfer'))
+  assert 0 < len(larger_records(parts)) < len(larger_records(whole))
   make(parts).run()
-  for folder in ('.', 'transfer'):
-    assert records(parts / folder) == records(whole / folder)
+  assert records(parts) == records(whole)
+  assert larger_records(parts) == larger_records(whole)
+
+
+def test_another_champion_has_runs_of_its_own_at_the_larger_scale(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  members = []
+  for bound in (8, 40):
+    planted |= {'bounds': bounds_lib.Bounds(members=bound)}
+    campaign = make_campaign(tmp_path, larger=twice_as_long, **planted)
+    campaign.run()
+    assert campaign.transferred
+    members.append(campaign.best.leg.member)
+  assert members[0] != members[1]
+  folders = {path.name for path in (tmp_path / 'transfer').iterdir()}
+  assert folders == {f'champion-{member}' for member in members}
 
 
 def test_no_seed_is_used_for_two_things(tmp_path, make_campaign, planted):

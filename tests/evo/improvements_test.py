@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from evo import ablation, calibration, improvements, member, trial
+from evo import ablation, calibration, improvements, member, trial, verification
 from evo import space as space_lib
 
 BASE = {'x': 0.1, 'y': 0.2, 'z': 0.3}
@@ -154,6 +154,13 @@ def test_single_effects_are_added_up_beside_that_of_the_stack(found, ablated):
   summary = found(ablated(6, noisy()))['summary']
   assert summary['sum_of_single_effects'] == pytest.approx(-0.5)
   assert summary['stack_effect'] == pytest.approx(-0.5)
+
+
+def test_where_a_single_effect_is_missing_there_is_no_sum(found, ablated):
+  losses = noisy()
+  losses['only y'][2] = math.inf
+  summary = found(ablated(6, losses))['summary']
+  assert summary['sum_of_single_effects'] is None
 
 
 def left_out(value, names=('x', 'y')):
@@ -339,7 +346,7 @@ def test_the_ledger_tells_the_evidence_that_the_trial_had(
   space = space_lib.Space.from_json(run['space'])
   rule = ablation.Rule(ablation.changes(space, STACK), worth=0.0)
   asker = trial.Trial(
-    ablation.schedules(ablation.arms(space, STACK), 10),
+    verification.constants(ablation.arms(space, STACK), 10),
     ablation.contrasts(space, STACK),
     seeds=[member.fold(1, i) for i in range(16)],
     looks=ablation.looks(16),

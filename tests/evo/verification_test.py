@@ -37,6 +37,11 @@ def test_a_lineage_is_followed_through_exploits_to_its_start():
   ]
 
 
+def test_a_constant_trains_its_configuration_for_the_whole_budget():
+  ((piece,),) = verification.constants({'stack': A}, 7).values()
+  assert (piece.configuration, piece.stop) == (A, 7)
+
+
 def test_equal_neighbours_are_one_piece():
   legs = [leg(0, A, None, 0, 2), leg(0, A, (0, 2), 2, 4)]
   assert verification.lineage_schedule(legs, 0, 4) == verification.constant(

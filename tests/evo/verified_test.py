@@ -106,7 +106,7 @@ def verified(champion, worth, rng, *, smallest, force=False):
     return outcome
   rule = ablation.Rule(names, smallest)
   asker = trial.Trial(
-    ablation.schedules(ablation.arms(SPACE, champion), 4),
+    verification.constants(ablation.arms(SPACE, champion), 4),
     ablation.contrasts(SPACE, champion),
     settled=rule.settled,
     first_member=duel.members,

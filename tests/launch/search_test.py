@@ -444,7 +444,8 @@ def test_a_whole_campaign_gives_a_verdict_on_every_change(
     assert (entry['at_scale'] is not None) == (entry['verdict'] == 'confirmed')
   assert value['summary']['confirmed'] > 0
   assert result['noise']['n'] == 8 and result['noise']['sd'] > 0
-  larger = ledger_lib.Ledger(run / 'transfer' / 'ledger').records
+  (folder,) = (run / 'transfer').iterdir()
+  larger = ledger_lib.Ledger(folder / 'ledger').records
   depths = {leg['configuration']['depth'] for r in larger for leg in r['legs']}
   assert depths == {2}
   report = (run / 'report.md').read_text()

@@ -50,7 +50,8 @@ def test_it_is_the_key_of_a_program_and_cannot_change():
 
 
 def test_attention_is_as_wide_as_its_heads_whatever_the_width():
-  Structure(65, width=96, heads=5, head_dim=8)
+  made = Structure(65, width=96, heads=5, head_dim=8)
+  assert made.heads * made.head_dim == 40 != made.width
 
 
 def test_an_odd_head_is_fine_where_nothing_turns():
