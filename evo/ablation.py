@@ -61,8 +61,46 @@ def only(name: str) -> str:
   return f'only {name}'
 
 
+@dataclasses.dataclass(frozen=True)
+class Extent:
+  """What is tested of a stack.
+
+  Attributes:
+    names: of the changes that are left out one by one.
+    alone: whether each of them is also made alone.
+  """
+
+  names: tuple[str, ...]
+  alone: bool = True
+
+
+def extent(
+  space: space_lib.Space, stack: Configuration, runs: int | None
+) -> Extent:
+  """What so many runs can test: the largest changes, alone too if possible.
+
+  Args:
+    space: of the configurations.
+    stack: configuration with all changes.
+    runs: that may still start; None is no bound.
+  """
+  before, after = space.baseline, space.canonical(stack)
+
+  def size(name: str) -> float:
+    unit = space.by_name[name].unit
+    return abs(unit(after[name]) - unit(before[name]))
+
+  names = changes(space, stack)
+  # Arms of the first look; the stack and the baseline are two of them.
+  most = len(names) if runs is None else runs // sequential.LOOKS[0]
+  if most >= 2 + 2 * len(names) or runs is None:
+    return Extent(names)
+  largest = sorted(names, key=size, reverse=True)[: max(0, most - 2)]
+  return Extent(tuple(n for n in names if n in largest), alone=False)
+
+
 def arms(
-  space: space_lib.Space, stack: Configuration
+  space: space_lib.Space, stack: Configuration, tested: Extent | None = None
 ) -> dict[str, Configuration]:
   """Configurations to train, by name, those of one structure side by side.
 
@@ -72,14 +110,16 @@ def arms(
   Args:
     space: of the configurations.
     stack: configuration with all changes.
+    tested: of them; all by default.
   """
+  tested = tested or Extent(changes(space, stack))
   base, stack = space.canonical(space.baseline), space.canonical(stack)
   found = {STACK: stack, BASELINE: base}
-  for name in changes(space, stack):
-    for arm, start, value in (
-      (without(name), stack, base[name]),
-      (only(name), base, stack[name]),
-    ):
+  for name in tested.names:
+    made = [(without(name), stack, base[name])]
+    if tested.alone:
+      made.append((only(name), base, stack[name]))
+    for arm, start, value in made:
       configuration = space.canonical(start | {name: value})
       if configuration not in (base, stack):
         found[arm] = configuration
@@ -91,12 +131,13 @@ def arms(
 
 
 def contrasts(
-  space: space_lib.Space, stack: Configuration
+  space: space_lib.Space, stack: Configuration, tested: Extent | None = None
 ) -> dict[str, trial.Contrast]:
   """What to compare, by the name of the arm that differs by one change."""
-  known = arms(space, stack)
+  tested = tested or Extent(changes(space, stack))
+  known = arms(space, stack, tested)
   found = {}
-  for name in changes(space, stack):
+  for name in tested.names:
     # The only change of a stack is undone by the baseline.
     left = without(name) if without(name) in known else BASELINE
     found[without(name)] = trial.Contrast(treatment=STACK, control=left)
@@ -173,6 +214,7 @@ def make(
   segments: int,
   *,
   seeds: Sequence[int],
+  tested: Extent | None = None,
   **options: Any,
 ) -> trial.Trial:
   """Plans the runs.
@@ -183,11 +225,12 @@ def make(
     rule: of its changes.
     segments: of the budget.
     seeds: one for each pair of the last look, none used before.
+    tested: of the changes; all by default.
     **options: of `Trial`: its first member and its splits.
   """
   return trial.Trial(
-    verification.constants(arms(space, stack), segments),
-    contrasts(space, stack),
+    verification.constants(arms(space, stack, tested), segments),
+    contrasts(space, stack, tested),
     seeds=seeds,
     looks=looks(len(seeds)),
     settled=rule.settled,

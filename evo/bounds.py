@@ -6,6 +6,7 @@ repeated from its ledger takes the same decisions whatever the clock says.
 """
 
 import dataclasses
+import math
 
 from evo import engine as engine_lib
 from evo import member as member_lib
@@ -55,6 +56,8 @@ class Allowance:
     confirmation: int = 0,
     confirmation_evaluations: int = 1,
     search_share: float = 1.0,
+    held_share: float = 0.0,
+    held_runs: int = 0,
   ):
     """Sets up.
 
@@ -67,6 +70,8 @@ class Allowance:
       confirmation_evaluations: of each of its runs.
       search_share: of the FLOPs of a cycle that the search may commit; what
         is left is for what follows the confirmation.
+      held_share: of a bound in FLOPs that is held back until `release`.
+      held_runs: runs of a confirmation that are held back too.
     """
     self._bounds, self._engine, self._strategy = bounds, engine, strategy
     self._evaluations = strategy.evaluations
@@ -74,7 +79,9 @@ class Allowance:
     self._confirmation = confirmation * self._most(confirmation_evaluations)
     self._expected = confirmation * self._typical(confirmation_evaluations)
     self._verified = self._most(confirmation_evaluations)
-    self._search_share, self._cycle = search_share, 0.0
+    self._search_share, self._cycle, self._turns = search_share, (0, 0.0), 1
+    self._held_share = held_share
+    self._held = held_runs * self._verified
     self.started, self.executed = 0, 0.0
     self.plan: Plan | None = None
     self._committed = 0.0
@@ -84,6 +91,11 @@ class Allowance:
   def minutes(self) -> float | None:
     """The bound on wall clock."""
     return self._bounds.minutes
+
+  @property
+  def shares(self) -> bool:
+    """Whether a search leaves FLOPs to what follows its confirmation."""
+    return self._search_share < 1
 
   def start(self, legs: list[member_lib.Leg]) -> None:
     """Commits what these legs of the search begin."""
@@ -105,9 +117,17 @@ class Allowance:
     room = [self._room(limit) for limit in self._limits()]
     return max(0, min([free, *room])), self.fresh()
 
-  def begin_cycle(self) -> None:
-    """Begins another search, of its share of what is left."""
-    self._cycle = self._committed
+  def begin_cycle(self, turns: int = 1) -> None:
+    """Begins another search, of its share of what is left.
+
+    Args:
+      turns: cycles, this one included, that share what is left.
+    """
+    self._cycle, self._turns = (self.started, self._committed), turns
+
+  def release(self, held_runs: int = 0) -> None:
+    """Gives free what was held back, but for so many runs."""
+    self._held_share, self._held = 0.0, held_runs * self._verified
 
   def verify(self, legs: list[member_lib.Leg], evaluations: int) -> None:
     """Commits the runs that these legs of a verification begin."""
@@ -135,7 +155,9 @@ class Allowance:
     """How many more members may start; None is no bound."""
     bounds, room = self._bounds, []
     if bounds.members is not None:
-      room.append(bounds.members - self.started)
+      before, _ = self._cycle
+      own = math.ceil((bounds.members - before) / self._turns)
+      room.append(before + own - self.started)
     room += [self._room(limit) for limit in self._limits()]
     if bounds.minutes is not None and self.plan is None:
       # Until the speed is known, only what fits side by side.
@@ -155,12 +177,12 @@ class Allowance:
     left = max(0.0, 60 * minutes * _CLOCK_MARGIN - seconds)
     self.plan = {'minutes': minutes, 'flops': self.executed + speed * left}
 
-  def exhausted(self) -> str:
-    """Which bound left no room for another member; `done` if none did."""
-    bounds = self._bounds
+  def exhausted(self, least: int = 1) -> str:
+    """Which bound left no room for so many members; `done` if none did."""
+    bounds, fresh = self._bounds, self.fresh()
     if bounds.members is not None and self.started >= bounds.members:
       return 'max_members'
-    if self.fresh() != 0:
+    if fresh is None or fresh >= least:
       return 'done'
     planned = self.plan and self.plan['flops']
     if bounds.flops is None or (planned and planned < bounds.flops):
@@ -188,11 +210,16 @@ class Allowance:
   def _limits(self) -> list[float]:
     """Bounds in FLOPs."""
     limits = (self._bounds.flops, self.plan and self.plan['flops'])
-    return [limit for limit in limits if limit is not None]
+    return [
+      limit * (1 - self._held_share) - self._held
+      for limit in limits
+      if limit is not None
+    ]
 
   def _room(self, limit: float) -> int:
     """Whole members that a bound in FLOPs still has room for."""
-    share = self._cycle + self._search_share * (limit - self._cycle)
+    _, before = self._cycle
+    share = before + self._search_share / self._turns * (limit - before)
     spare = share - self._committed - self._confirmation
     return int(spare // self._member)
 

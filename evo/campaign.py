@@ -1,35 +1,57 @@
-"""The campaign: search, then confirm what was found."""
+"""The campaign: search, verify what was found, and go on from there."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from etils import epath
 
-from evo import ablation, calibration, gate, transfer, trial, verification
+from evo import ablation, calibration, gate, locked, transfer, verification
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
+from evo import space as space_lib
 from evo import strategy as strategy_lib
+from evo import verifier as verifier_lib
 
 CONFIRM = gate.PHASE
+
+# Share of the minutes after which no larger scale is tried any more, so that
+# the locked split can still be read.
+_TRANSFERRED_BY = 0.93
 
 Arms = Callable[['Campaign'], dict[str, verification.Schedule]]
 
 
+class Restart(Protocol):
+  """Makes the strategy of a further cycle."""
+
+  def __call__(
+    self, space: space_lib.Space, **shared: Any
+  ) -> strategy_lib.Strategy:
+    """A strategy in this space, with options of `Strategy`."""
+    ...
+
+
 class Campaign:
-  """A search with its confirmation.
+  """A search with its verification, in one or more cycles.
+
+  A cycle searches, puts its champion to the test, finds out which changes carry
+  the gain, and puts the others back. What is left, the stack, is the baseline
+  of the next cycle.
 
   Attributes:
     engine: runs the legs.
-    strategy: of the search.
+    strategy: of the cycle's search.
     loop: the rounds.
-    legs: all legs of the search, in order of asking.
-    results: all results of the search, in order.
-    incumbents: results of members that were the best at the end of their
-      budget when they came in, with the FLOPs spent by then; oldest first.
+    legs: all legs of the searches, in order of asking.
+    results: all results of the searches, in order.
+    incumbents: results of members that were the best of their cycle at the end
+      of their budget when they came in, with the FLOPs spent by then; oldest
+      first.
     confirmation: the last one, or None.
     noise: of the loss, once it was measured.
+    stack: what was verified, as a configuration; None before.
     transferred: records of the runs at a larger scale.
     stop_reason: why the campaign ended, or None while it runs.
     allowance: what may still start.
@@ -48,7 +70,11 @@ class Campaign:
     calibrates: bool = False,
     ablates: bool = False,
     larger: Callable[[epath.Path], transfer.Larger] | None = None,
+    locks: bool = False,
+    cycles: int = 1,
+    restart: Restart | None = None,
     search_share: float = 0.5,
+    transfer_share: float = 0.2,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
   ):
@@ -56,10 +82,10 @@ class Campaign:
 
     Args:
       engine: runs the legs.
-      strategy: of the search.
+      strategy: of the first cycle's search.
       workdir: holds, or will hold, the ledger and the checkpoints.
       bounds: of the whole campaign.
-      seed: from which the seeds of the confirmation are folded.
+      seed: from which the seeds of the verification are folded.
       pairs: seeds that champion and baseline are confirmed on at most, see
         `gate.looks`; 0 leaves the confirmation out.
       arms: schedules to train from scratch once the search is over, by name.
@@ -68,9 +94,15 @@ class Campaign:
       calibrates: whether the noise of the loss is measured first.
       ablates: whether the changes of a champion that passed are tested.
       larger: makes where the confirmed changes are tried at a larger scale,
-        given a folder for it; None leaves that out, as does an ablation that confirms nothing.
-      search_share: of the FLOPs that a bound leaves; the rest is for what
-        follows the search. All of them where no changes are tested.
+        given a folder for it; None leaves that out.
+      locks: whether the locked split is read at the end.
+      cycles: searches among which the bounds are shared; there are more where
+        the tests ended early and leave room.
+      restart: makes the strategies of further cycles; None has one strategy
+        search on from where it stands.
+      search_share: of the FLOPs of a cycle; the rest is for its verification.
+        All of them where no changes are tested.
+      transfer_share: of the FLOPs of a bound, if there is a larger scale.
       stop: asked after each round for a reason to stop there.
       observe: called after each round.
 
@@ -79,26 +111,30 @@ class Campaign:
     """
     self.engine, self.strategy = engine, strategy
     self.legs, self.results, self.incumbents = [], [], []
-    self.confirmation, self.stop_reason = None, None
+    self.confirmation, self.noise, self.stack = None, None, None
+    self.stop_reason = None
+    self.transferred: list[loop_lib.Record] = []
+    self._space, self._workdir = strategy.space, epath.Path(workdir)
     # What decides first; the search split beside it shows the screen's bias.
-    self._confirm_splits = tuple(
-      split for split in ('confirm', 'search') if split in engine.splits
-    )
+    splits = tuple(s for s in ('confirm', 'search') if s in engine.splits)
     self._pairs = pairs if 'confirm' in engine.splits else 0
     self._seed, self._arms, self._ablates = seed, arms, ablates
     self._calibrates, self._larger = calibrates, larger
-    self._workdir, self._stop = epath.Path(workdir), stop
-    self._observe = lambda: observe(self)
-    self._confirmed: tuple[str, ...] = ()
-    self.transferred: list[loop_lib.Record] = []
-    self.noise: calibration.Noise | None = None
+    self._locks = locks and locked.SPLIT in engine.splits
+    self._cycles, self._restart = cycles, restart
+    self._verified: tuple[int, member_lib.Result] | None = None
+    self._stacked: int | None = None  # The champion that the stack is from.
+    self._confirmed: tuple[str, ...] = ()  # Of its changes.
+    self._stop, self._observe = stop, lambda: observe(self)
     self.allowance = bounds_lib.Allowance(
       bounds,
       engine,
       strategy,
       confirmation=0 if arms else 2 * self._pairs,
-      confirmation_evaluations=len(self._confirm_splits),
+      confirmation_evaluations=len(splits),
       search_share=search_share if ablates else 1.0,
+      held_share=transfer_share if larger else 0.0,
+      held_runs=2 * locked.PAIRS if self._locks else 0,
     )
     self.loop = loop_lib.Loop(
       engine,
@@ -108,11 +144,21 @@ class Campaign:
       observe=self._observe,
       pinned=self._pinned,
     )
+    self._verifier = verifier_lib.Verifier(
+      self.loop, splits=splits, seed=seed, pairs=self._pairs
+    )
 
   @property
   def best(self) -> member_lib.Result | None:
-    """Result of the best member that reached the end of its budget."""
+    """Result of the cycle's best member that reached the end of its budget."""
     return self.incumbents[-1][1] if self.incumbents else None
+
+  @property
+  def champion(self) -> member_lib.Result | None:
+    """The best of the last cycle that came to its gate, or of this one."""
+    if self._verified and self._verified[0] < self.loop.cycle:
+      return self._verified[1]
+    return self.best
 
   @property
   def finished(self) -> int:
@@ -131,29 +177,14 @@ class Campaign:
 
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
-    loop, cycle, verified = self.loop, 0, None
+    loop = self.loop
     if self._calibrates:
-      self._calibrate()
-    while loop.stop_reason is None:
-      self.allowance.begin_cycle()
-      rounds = loop.run(loop_lib.SEARCH, self.strategy, self._searched)
-      if loop.stop_reason or (cycle and not rounds):
-        break
-      if not (self._pairs and self.best):
-        break
-      if self.best is not verified:
-        # Once for each champion: to ask again until it passes is no test.
-        verified, self._confirmed = self.best, ()
-        self._confirm(cycle)
-        if self._ablates and loop.stop_reason is None:
-          self._ablate(cycle)
-      cycle += 1
-      if not loop.replaying and self.allowance.fresh() == 0:
-        break
+      self.noise = self._verifier.calibrate(self._space, self.strategy)
+    self._search_and_verify()
     loop.finish()
-    self.stop_reason = loop.stop_reason or self.allowance.exhausted()
-    if self._larger and self._confirmed and loop.stop_reason is None:
-      self._transfer()
+    self.stop_reason = loop.stop_reason or self.allowance.exhausted(self._least)
+    if self.stack and loop.stop_reason is None:
+      self._conclude()
 
   def schedule(self, result: member_lib.Result) -> verification.Schedule:
     """What stands for a member: what the strategy claims to have found.
@@ -168,128 +199,116 @@ class Campaign:
       )
     return verification.constant(result.leg.configuration, segments)
 
-  def _calibrate(self) -> None:
-    """Measures the noise; its runs count down from -1."""
-    arms = calibration.arms(self.strategy.space)
-    asker = verification.Confirmation(
-      verification.constants(arms, self.engine.budget.segments),
-      seeds=self._fresh_seeds(calibration.PHASE, 0, calibration.SEEDS),
-      first_member=-calibration.SEEDS * len(arms),
-      splits=self._confirm_splits,
-    )
-    self._verify(calibration.PHASE, asker)
-    if self.loop.stop_reason is None:
-      losses = {arm: asker.losses(arm) for arm in arms}
-      self.noise = calibration.noise(
-        losses[calibration.BASELINE], losses.get(calibration.NUDGED)
-      )
+  def _search_and_verify(self) -> None:
+    """All cycles."""
+    loop, turn = self.loop, 0
+    while loop.stop_reason is None:
+      self.allowance.begin_cycle(max(1, self._cycles - turn))
+      if turn and not loop.replaying and not self._room():
+        break
+      rounds = loop.run(loop_lib.SEARCH, self.strategy, self._searched)
+      if loop.stop_reason or (turn and not rounds):
+        break
+      if not (self._pairs and self.best):
+        break
+      if self._verified is None or self.best is not self._verified[1]:
+        # Once for each champion: to ask again until it passes is no test.
+        self._verified = loop.cycle, self.best
+        self._verify(turn)
+      turn += 1
 
   @property
-  def _worth(self) -> float:
-    return calibration.worth(self.noise)
+  def _least(self) -> int:
+    """Members that a further search has to have room for."""
+    return 2 * self.strategy.population if self._ablates else 1
 
-  def _confirm(self, cycle: int) -> None:
-    """The gate, or the arms that were asked for."""
-    seeds = self._fresh_seeds(CONFIRM, cycle, self._pairs)
-    if self._arms is None:
-      asker = trial.Trial(
-        duel(self),
-        gate.CONTRASTS,
-        seeds=seeds,
-        looks=gate.looks(self._pairs),
-        settled=gate.settled(self._worth),
-        first_member=self.strategy.members,
-        splits=self._confirm_splits,
-      )
-    else:
-      asker = verification.Confirmation(
-        self._arms(self),
-        seeds=seeds,
-        first_member=self.strategy.members,
-        splits=self._confirm_splits,
-      )
-    self.confirmation = asker
-    self._verify(CONFIRM, asker, charged=self._arms is None)
+  def _room(self) -> bool:
+    fresh = self.allowance.fresh()
+    return fresh is None or fresh >= self._least
 
-  def _ablate(self, cycle: int) -> None:
-    """Tests each change of the champion, if it passed the gate."""
-    space, stack = self.strategy.space, self.best.leg.configuration
-    names = ablation.changes(space, stack)
-    evidence = self.confirmation.evidence.get(gate.CHAMPION)
-    if not names or evidence is None or not gate.passed(evidence):
+  def _verify(self, turn: int) -> None:
+    """Puts the champion to the test; begins the next cycle if it passes."""
+    found = self.best.leg.configuration
+    if self._ablates and not ablation.changes(self.strategy.space, found):
       return
-    rule = ablation.Rule(names, self._worth)
-    pairs = ablation.looks(self._pairs)[-1]
-    asker = ablation.make(
-      space,
-      stack,
-      rule,
-      self.engine.budget.segments,
-      seeds=self._fresh_seeds(ablation.PHASE, cycle, pairs),
-      first_member=self.strategy.members,
-      splits=self._confirm_splits,
+    verifier, worth = self._verifier, calibration.worth(self.noise)
+    if self._arms is not None:
+      arms = self._arms(self)
+      self.confirmation = verifier.compare(arms, self.strategy, turn)
+      return
+    self.confirmation = verifier.confirm(
+      self.duel(), self.strategy, turn, worth
     )
-    self._verify(ablation.PHASE, asker)
-    self._confirmed = rule.confirmed(asker.evidence)
+    evidence = self.confirmation.evidence.get(gate.CHAMPION)
+    passed = evidence is not None and gate.passed(evidence)
+    if not self._ablates or self.loop.stop_reason or not passed:
+      return
+    stack, confirmed = verifier.reduce(found, self.strategy, turn, worth)
+    if self.loop.stop_reason is None:
+      self.stack = self._space.canonical(stack)
+      self._stacked = self.best.leg.member
+      carried = self._confirmed if self._restart else ()
+      self._confirmed = tuple(dict.fromkeys((*carried, *confirmed)))
+      self._begin_cycle(stack)
+
+  def duel(self) -> dict[str, verification.Schedule]:
+    """Champion against baseline, and against where its cycle started from."""
+    segments = self.engine.budget.segments
+    arms = {gate.BASELINE: self._space.baseline}
+    if self.loop.cycle:
+      arms[gate.STACK] = self.strategy.space.baseline
+    return verification.constants(arms, segments) | {
+      gate.CHAMPION: self.schedule(self.best)
+    }
+
+  def _begin_cycle(self, stack: space_lib.Configuration) -> None:
+    """Starts the search anew from what was verified, on another seed."""
+    if self._restart is None:
+      return
+    old, cycle = self.strategy, self.loop.cycle + 1
+    space, seed = (
+      self._space.rebase(stack),
+      member_lib.fold(self._seed, 'cycle', cycle),
+    )
+    self.strategy = self._restart(
+      space,
+      seed=seed,
+      initial=strategy_lib.near(space, old.population, seed),
+      first_member=old.members,
+    )
+    self.loop.cycle, self.incumbents = cycle, []
+
+  def _conclude(self) -> None:
+    """A larger scale, and then the locked split, for the stack."""
+    self.allowance.release(2 * locked.PAIRS if self._locks else 0)
+    ended = self.stop_reason
+    if self._larger:
+      self._transfer()
+    self.allowance.release()
+    if self._locks and self.stop_reason == ended:
+      self._verifier.lock(self._space, self.stack, self.strategy)
+      self.loop.finish()
+      self.stop_reason = self.loop.stop_reason or self.stop_reason
 
   def _transfer(self) -> None:
-    """Tries the confirmed changes at a larger scale, in a loop of its own."""
-    member, found = self.best.leg.member, self.best.leg.configuration
-    # Another champion has other runs.
-    folder = self._workdir / transfer.PHASE / f'champion-{member}'
-    larger = self._larger(folder)
-    space, engine = self.strategy.space, larger.engine
-    stack = space.baseline | {name: found[name] for name in self._confirmed}
-    evaluations = len(self._confirm_splits)
-    allowance = bounds_lib.Allowance(
-      bounds_lib.Bounds(flops=self.allowance.left()),
-      engine,
-      self.strategy,
-      confirmation_evaluations=evaluations,
-    )
-    loop = loop_lib.Loop(
-      engine,
+    """Tries the stack at a larger scale."""
+    # Another stack has other runs.
+    folder = self._workdir / transfer.PHASE / f'champion-{self._stacked}'
+    changed = ablation.changes(self._space, self.stack)
+    loop = self._verifier.enlarge(
+      self._space,
+      self.stack,
+      tuple(name for name in self._confirmed if name in changed),
+      self._larger(folder),
       folder,
-      allowance,
-      stop=self._stop,
+      strategy=self.strategy,
+      stop=lambda: self._stop() or self.loop.late(_TRANSFERRED_BY),
       observe=self._observe,
     )
-    asker = transfer.make(
-      space,
-      space.canonical(stack),
-      self._confirmed,
-      larger,
-      seeds=self._fresh_seeds(transfer.PHASE, member, transfer.PAIRS),
-      splits=self._confirm_splits,
-    )
-    loop.run(
-      transfer.PHASE,
-      asker,
-      lambda legs, results: allowance.verify(legs, evaluations),
-    )
-    loop.finish()
     self.transferred = loop.records
-    self.stop_reason = loop.stop_reason or self.stop_reason
-
-  def _fresh_seeds(self, phase: str, cycle: int, n: int) -> list[int]:
-    """Seeds that nothing else in the campaign uses."""
-    return [member_lib.fold(self._seed, phase, cycle, i) for i in range(n)]
-
-  def _verify(
-    self, phase: str, asker: loop_lib.Asker, charged: bool = True
-  ) -> None:
-    """Runs a verification; its members' ids follow those of the search."""
-    evaluations = len(self._confirm_splits)
-
-    def account(
-      legs: list[member_lib.Leg], results: list[member_lib.Result]
-    ) -> None:
-      del results
-      if charged:
-        self.allowance.verify(legs, evaluations)
-
-    self.loop.run(phase, asker, account)
-    self.strategy.members = max(self.strategy.members, asker.members)
+    # Out of time is no reason to leave out the locked split.
+    if loop.stop_reason != 'max_minutes':
+      self.stop_reason = loop.stop_reason or self.stop_reason
 
   def _searched(
     self, legs: list[member_lib.Leg], results: list[member_lib.Result]
@@ -310,14 +329,6 @@ class Campaign:
     return result.ok and result.stop == self.engine.budget.segments
 
   def _pinned(self) -> set[member_lib.Weights]:
-    champion = {(self.best.leg.member, self.best.stop)} if self.best else set()
-    return self.strategy.pinned() | champion
-
-
-def duel(campaign: Campaign) -> dict[str, Any]:
-  """Champion against baseline."""
-  space, segments = campaign.strategy.space, campaign.engine.budget.segments
-  return {
-    'baseline': verification.constant(space.baseline, segments),
-    'champion': campaign.schedule(campaign.best),
-  }
+    kept = (self.best, self.champion)
+    champions = {(r.leg.member, r.stop) for r in kept if r}
+    return self.strategy.pinned() | champions

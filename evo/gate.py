@@ -7,7 +7,22 @@ ARMS = BASELINE, CHAMPION = 'baseline', 'champion'
 # One-sided: the champion passes where its two-sided 95% interval excludes 0.
 LEVEL = 0.025
 
-CONTRASTS = {CHAMPION: trial.Contrast(treatment=CHAMPION, control=BASELINE)}
+# What a cycle after the first starts from: then the champion has to be better
+# than that, and the first baseline only stands beside.
+STACK = 'stack'
+TOTAL = 'total'
+
+
+def contrasts(first: bool = True) -> dict[str, trial.Contrast]:
+  """What is compared; whether the champion passes is told by `CHAMPION`.
+
+  Args:
+    first: whether the search started from the first baseline.
+  """
+  total = trial.Contrast(treatment=CHAMPION, control=BASELINE)
+  if first:
+    return {CHAMPION: total}
+  return {CHAMPION: trial.Contrast(CHAMPION, control=STACK), TOTAL: total}
 
 
 def looks(pairs: int) -> tuple[int, ...]:
@@ -27,12 +42,15 @@ def passed(evidence: trial.Evidence) -> bool:
 def settled(worth: float = 0.0) -> trial.Settled:
   """Ends the gate where it is passed, or where nothing worth having is left.
 
+  What stands beside it ends with it.
+
   Args:
     worth: the smallest gain worth having.
   """
 
   def names(evidence: dict[str, trial.Evidence]) -> set[str]:
-    return {name for name, found in evidence.items() if _settled(found, worth)}
+    decides = next(iter(evidence))
+    return set(evidence) if _settled(evidence[decides], worth) else set()
 
   return names
 

@@ -3,12 +3,12 @@
 A pure function of the ledger and of `run`, as `result` is.
 """
 
-import math
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from evo import ablation, gate, transfer, trial
-from evo import result as result_lib
+from evo import ablation, gate, locked, statistics, transfer, trial
+from evo import cycles as cycles_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
 
@@ -22,13 +22,16 @@ def improvements(
   result: Record,
   larger: Sequence[Row] = (),
 ) -> dict[str, Any]:
-  """A verdict on every change of the champion against the baseline.
+  """A verdict on every change that a cycle's champion made.
 
   `effect` is the loss after the change minus that before, with all other
   changes in place (leave-one-out): negative is better. Intervals are repeated
   95% intervals, valid at whichever look the test stopped. `p_adjusted` is
-  Benjamini and Hochberg's, `p_holm` Holm's. What was not tested is undecided,
-  without numbers. Changes are sorted by effect, the best first.
+  Benjamini and Hochberg's over the changes of a cycle, `p_holm` Holm's. What
+  was not tested is undecided, without numbers. `screen` is what the search
+  saw: the loss of the member that brought the change in minus its parent's.
+  `kept` says whether the stack still has the change. Changes are sorted by
+  effect, the best first.
 
   Args:
     rows: of `rows.leg_rows`.
@@ -37,66 +40,69 @@ def improvements(
     larger: rows of the runs at a larger scale, from the ledger of those.
   """
   space = space_lib.Space.from_json(run['space'])
-  if result['champion'] is None:
-    summary = _summary([], result, {}, passed=False)
-    return {'summary': summary, 'improvements': []}
-  stack = result['champion']['configuration']
-  names = ablation.changes(space, stack)
-  evidence = _evidence(rows, run, space, stack)
-  noise = result['noise']
-  rule = ablation.Rule(names, noise['worth'] if noise else 0.0)
-  passed = _passed(rows, run, result)
-  found = [
-    {
-      'parameter': name,
-      'tier': space.by_name[name].tier,
-      'before': result['baseline']['configuration'][name],
-      'after': stack[name],
-    }
-    | ablation.improvement(name, rule, evidence, passed=passed)
-    for name in names
-  ]
+  cycles = cycles_lib.cycles(rows, run)
+  found = [entry for cycle in cycles for entry in _changes(cycle, rows, run)]
+  stack = next((c.stack for c in reversed(cycles) if c.stack), None)
+  stack = stack and space.canonical(stack)
   confirmed = [x['parameter'] for x in found if x['verdict'] == 'confirmed']
-  scale = _at_scale(larger, confirmed)
+  scale = _at_scale(larger, list(dict.fromkeys(confirmed)))
   for entry in found:
-    entry['at_scale'] = scale.get(ablation.without(entry['parameter']))
+    own = scale.get(ablation.without(entry['parameter']))
+    entry['at_scale'] = own if entry['verdict'] == 'confirmed' else None
   found.sort(key=lambda x: (x['effect'] is None, x['effect'] or 0.0))
-  summary = _summary(found, result, evidence, passed=passed)
-  summary['stack_at_scale'] = scale.get(ablation.STACK)
+  summary = _summary(found, result, cycles) | {
+    'stack': stack,
+    'stack_at_scale': scale.get(ablation.STACK),
+    'locked': _locked(rows),
+    'cycles': [_cycle(cycle, found) for cycle in cycles],
+  }
   return {'summary': summary, 'improvements': found}
 
 
-def _passed(rows: Sequence[Row], run: Record, result: Record) -> bool:
-  """Whether the champion passed the gate, if only by the runs that failed."""
-  if result['gain_missing'] not in (None, 'run failed'):
-    return False
-  pairs = result_lib.last_pairs(rows)
-  looks = gate.looks(run['flags']['confirm_seeds'])
-  return gate.passed(pairs.evidence(looks))
-
-
-def _evidence(
-  rows: Sequence[Row],
-  run: Record,
-  space: space_lib.Space,
-  stack: ablation.Configuration,
-) -> dict[str, trial.Evidence]:
-  """Of each contrast of the last ablation, if it is one of this stack."""
-  confirmed = [row['member'] for row in rows if row['phase'] == gate.PHASE]
-  legs = [
-    row
-    for row in rows
-    if row['phase'] == ablation.PHASE
-    and row['member'] > max(confirmed, default=-1)
+def _changes(
+  cycle: cycles_lib.Cycle, rows: Sequence[Row], run: Record
+) -> list[Record]:
+  """What is said of the changes of one cycle."""
+  before, after = cycle.space.baseline, cycle.champion
+  screens = _screens(cycle, rows, run) if after else {}
+  return [
+    {
+      'parameter': name,
+      'tier': cycle.space.by_name[name].tier,
+      'cycle': cycle.number,
+      'before': before[name],
+      'after': after[name],
+      'screen': screens.get(name),
+      'kept': bool(cycle.stack) and cycle.stack[name] == after[name],
+    }
+    | ablation.improvement(
+      name, cycle.rule, cycle.evidence, passed=cycle.passed
+    )
+    for name in cycle.rule.names
   ]
-  first = next((row for row in legs if row['arm'] == ablation.STACK), None)
-  if first is None or first['configuration'] != space.canonical(stack):
-    return {}
-  looks = ablation.looks(run['flags']['confirm_seeds'])
-  return {
-    name: _pairs(legs, contrast, looks)
-    for name, contrast in ablation.contrasts(space, stack).items()
-  }
+
+
+def _screens(
+  cycle: cycles_lib.Cycle, rows: Sequence[Row], run: Record
+) -> dict[str, float]:
+  """By parameter, the step in search loss at which a lineage took its value.
+
+  Whatever changed at the same step shares it.
+  """
+  ends = {row['member']: row for row in rows_lib.finished(rows)}
+  # The gate's champion has an id of its own; the search's has its values.
+  same = (m for m, r in ends.items() if r['configuration'] == cycle.champion)
+  child = ends.get(next(same, None))
+  found: dict[str, float] = {}
+  while child and child['parent'] in ends:
+    parent = ends[child['parent']]
+    step = child[run['metric']] - parent[run['metric']]
+    for name in cycle.rule.names:
+      after = child['configuration'][name]
+      if after == cycle.champion[name] != parent['configuration'][name]:
+        found.setdefault(name, step)
+    child = parent
+  return found
 
 
 def _at_scale(
@@ -105,7 +111,7 @@ def _at_scale(
   """What the runs at a larger scale say, by contrast."""
   found = {}
   for name, contrast in transfer.contrasts(confirmed).items():
-    evidence = _pairs(larger, contrast, transfer.looks(name))
+    evidence = cycles_lib.pairs(larger, contrast, transfer.looks(name))
     if evidence.n:
       found[name] = ablation.effect(evidence) | {
         'n': evidence.n,
@@ -114,39 +120,56 @@ def _at_scale(
   return found
 
 
-def _pairs(
-  legs: Sequence[Row], contrast: trial.Contrast, looks: tuple[int, ...]
-) -> trial.Evidence:
-  """Gains of a contrast up to the last look that it reached."""
-  ends = {(row['arm'], row['seed']): row for row in legs}
-  by_member = sorted(ends, key=lambda key: ends[key]['member'])
-  seeds = dict.fromkeys(seed for _, seed in by_member)
-  gains = []
-  for seed in seeds:
-    pair = [
-      ends.get((arm, seed)) for arm in (contrast.control, contrast.treatment)
-    ]
-    if not all(map(result_lib.ended, pair)):
-      break
-    before, after = (row['metrics'].get('confirm', math.inf) for row in pair)
-    gains.append(before - after)
-  evidence = trial.Evidence(tuple(gains), looks)
-  return trial.Evidence(tuple(gains[: evidence.n]), looks)
+def _locked(rows: Sequence[Row]) -> Record | None:
+  """The headline: losses and gain (positive is better) on the locked split."""
+  legs = [row for row in rows if row['phase'] == locked.PHASE]
+  contrast = trial.Contrast(locked.STACK, control=locked.BASELINE)
+  looks = (locked.PAIRS,)
+  evidence = cycles_lib.pairs(legs, contrast, looks, locked.SPLIT)
+  if not evidence.n or not evidence.sound:
+    return None
+  gain = dataclasses.asdict(statistics.t_interval(evidence.gains))
+  for arm in locked.ARMS:
+    losses = [r['metrics'][locked.SPLIT] for r in legs if r['arm'] == arm]
+    gain[arm] = sum(losses) / len(losses)
+  return gain
+
+
+def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
+  """What a cycle came to: its verified gain, and whether single gains add up.
+
+  Gains are losses before minus after: positive is better.
+  """
+  own = [x for x in found if x['cycle'] == cycle.number]
+  singles = [x['add_one_in']['effect'] for x in own]
+  # Of some alone the sum would mislead.
+  whole = bool(singles) and None not in singles
+  interval = cycle.gate.interval if cycle.gate else None
+  gain = dataclasses.asdict(interval) if interval else None
+  return {
+    'cycle': cycle.number,
+    'champion': cycle.member,
+    'passed': cycle.passed,
+    'changes': len(own),
+    'confirmed': len(cycle.confirmed),
+    'kept': sum(x['kept'] for x in own),
+    'gain': gain,
+    'flops': cycle.flops,
+    'gain_per_exaflop': gain and gain['mean'] / cycle.flops * 1e18,
+    'sum_of_single_gains': -sum(singles) if whole else None,
+  }
 
 
 def _summary(
-  found: Sequence[Record],
-  result: Record,
-  evidence: dict[str, trial.Evidence],
-  *,
-  passed: bool,
+  found: Sequence[Record], result: Record, cycles: list[cycles_lib.Cycle]
 ) -> Record:
   """Counts, the gate, and whether the single gains add up to the stack's."""
   verdicts = [x['verdict'] for x in found]
-  singles = [x['add_one_in']['effect'] for x in found]
-  # Of some alone the sum would mislead.
-  whole = bool(singles) and None not in singles
   gain = result['gain']
+  singles = [
+    _cycle(c, found)['sum_of_single_gains'] for c in cycles if c.passed
+  ]
+  whole = bool(singles) and None not in singles
   return {
     'changes': len(found),
     **{
@@ -156,12 +179,12 @@ def _summary(
     'tested': sum(x['n'] > 0 for x in found),
     'level': ablation.LEVEL,
     'gate': {
-      'passed': passed,
+      'passed': any(cycle.passed for cycle in cycles),
       'level': 2 * gate.LEVEL,
       'gain': gain,
       'missing': result['gain_missing'],
     },
-    'left_out': None if evidence else 'ablation',
-    'sum_of_single_effects': sum(singles) if whole else None,
+    'left_out': None if any(c.evidence for c in cycles) else 'ablation',
+    'sum_of_single_effects': -sum(singles) if whole else None,
     'stack_effect': -gain['mean'] if gain else None,
   }

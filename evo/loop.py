@@ -48,6 +48,7 @@ class Loop:
     allowance: what may still start.
     clock: where the time went.
     phase: of the current round, such as `search` or `confirm`.
+    cycle: of the campaign, counted from 0.
     round: number of the next round.
     flops: charged so far.
     tokens: trained on so far.
@@ -78,7 +79,8 @@ class Loop:
       ValueError: the ledger is damaged.
     """
     self.engine, self.allowance = engine, allowance
-    self.phase, self.round, self.stop_reason = SEARCH, 0, None
+    self.phase, self.cycle, self.round = SEARCH, 0, 0
+    self.stop_reason: str | None = None
     self.flops, self.tokens = 0.0, 0
     self._ledger = ledger_lib.Ledger(epath.Path(workdir) / 'ledger')
     self._events = ledger_lib.Events(epath.Path(workdir) / 'events.jsonl')
@@ -86,6 +88,7 @@ class Loop:
     self._stop, self._observe, self._pinned = stop, observe, pinned
     self._needed: list[set[member_lib.Weights]] = [set(), set()]
     self._pending: Record | None = None
+    self._decided: dict[str, Any] = {}  # Before the next round.
     self._resume_at = self._newest_checkpoint()
     self.clock = clock_lib.Clock(engine.meter, self._events)
 
@@ -103,6 +106,26 @@ class Loop:
   def live(self) -> bool:
     """Whether the states of the current round are on the devices."""
     return self.round > self._resume_at
+
+  def decide(self, name: str, value: Any) -> Any:
+    """What was decided before the next round: as it stands there, or now.
+
+    For decisions that hang on the bounds, which may be others by the time that
+    a ledger is replayed.
+
+    Args:
+      name: of the decision.
+      value: JSON-able.
+    """
+    standing = self._standing()
+    self._decided[name] = standing['decided'][name] if standing else value
+    return self._decided[name]
+
+  def late(self, share: float = 1.0) -> str | None:
+    """`max_minutes` once this share of the minutes is over."""
+    minutes = self.allowance.minutes
+    late = minutes is not None and self.clock.seconds > 60 * minutes * share
+    return 'max_minutes' if late else None
 
   def log(self, event: str, **values: Any) -> None:
     """Notes in `events.jsonl` what happened, for people."""
@@ -192,6 +215,8 @@ class Loop:
     self._flush()
     self._pending = {
       'phase': self.phase,
+      'cycle': self.cycle,
+      'decided': self._decided,
       'asked': asked,
       'legs': [leg.to_json() | self.engine.facts(leg) for leg in legs],
       'results': [_result_json(result) for result in results],
@@ -200,9 +225,10 @@ class Loop:
     }
     if due and live:
       self.engine.save(checkpoint_name(self.round))
+    self._decided = {}
     self.round += 1
     if live:
-      self.stop_reason = self._stop() or self._brake()
+      self.stop_reason = self._stop() or self.late()
 
   def _flush(self) -> None:
     """Commits the last round, once all that it names is on storage."""
@@ -261,13 +287,8 @@ class Loop:
       or plan['minutes'] != self.allowance.minutes
       or self.round % self.engine.budget.segments == 0
     )
-    if self.phase == SEARCH and speed and due:
+    if (self.phase == SEARCH or self.allowance.shares) and speed and due:
       self.allowance.replan(self.clock.seconds, speed)
-
-  def _brake(self) -> str | None:
-    minutes = self.allowance.minutes
-    late = minutes is not None and self.clock.seconds > 60 * minutes
-    return 'max_minutes' if late else None
 
   def _standing(self) -> Record | None:
     """The record that already stands for the next round."""

@@ -39,11 +39,20 @@ class Pairs:
     """Whether all runs reached the end of their budget."""
     return not any(None in losses for losses in self.losses.values())
 
-  def evidence(self, looks: tuple[int, ...]) -> trial.Evidence:
-    """What they say for the champion at these looks."""
+  def evidence(
+    self, looks: tuple[int, ...], control: str | None = None
+  ) -> trial.Evidence:
+    """What they say for the champion at these looks.
+
+    Args:
+      looks: numbers of pairs.
+      control: against what; by default what decides the gate: where the cycle
+        started from.
+    """
+    start = gate.STACK if gate.STACK in self.losses else gate.BASELINE
     before, after = (
       [math.inf if loss is None else loss for loss in self.losses[arm]]
-      for arm in gate.ARMS
+      for arm in (control or start, gate.CHAMPION)
     )
     gains = (b - a for b, a in zip(before, after, strict=True))
     return trial.Evidence(tuple(gains), looks)
@@ -74,7 +83,7 @@ def result(
       nats per token; merged into `baseline` and `champion`.
   """
   rows, metric = rows_lib.leg_rows(records, run), run['metric']
-  ends = rows_lib.finished(rows)
+  ends = rows_lib.finished(_last_cycle(rows))
   best = min(ends, key=lambda row: row[metric], default=None)
   schedule = _schedule(records, run, best) if best else []
   pairs, missing = _counted_pairs(rows, run, schedule)
@@ -121,6 +130,13 @@ def changes(result: Record, run: Record) -> list[tuple[str, Any, Any]]:
   return [(name, before[name], after[name]) for name in changed]
 
 
+def _last_cycle(rows: Sequence[Row]) -> list[Row]:
+  """Rows of the last cycle that came to its gate, or of the last one."""
+  gates = [row['cycle'] for row in rows if row['phase'] == CONFIRM]
+  last = max(gates or [row['cycle'] for row in rows], default=0)
+  return [row for row in rows if row['cycle'] == last]
+
+
 def noise(rows: Sequence[Row]) -> calibration.Noise | None:
   """What the calibration measured; None where it did not end."""
   ends = {
@@ -157,16 +173,19 @@ def last_pairs(rows: Sequence[Row]) -> Pairs | None:
   if not legs:
     return None
   ends = {(row['arm'], row['seed']): row for row in legs}
+  arms = list(gate.ARMS)
+  if any(row['arm'] == gate.STACK for row in legs):
+    arms.append(gate.STACK)
   seeds = [
     seed
     for arm, seed in ends
-    if arm == gate.ARMS[0]
-    and all(ended(ends.get((arm, seed))) for arm in gate.ARMS)
+    if arm == gate.BASELINE
+    and all(ended(ends.get((arm, seed))) for arm in arms)
   ]
   split = next((row['split'] for row in ends.values() if row['split']), CONFIRM)
   losses = {
     arm: [ends[arm, seed]['metrics'].get(split) for seed in seeds]
-    for arm in gate.ARMS
+    for arm in arms
   }
   return Pairs(split, seeds, losses)
 
@@ -234,7 +253,7 @@ def _gain(pairs: Pairs, run: Record) -> dict[str, float] | None:
   if not pairs.sound or len(pairs.seeds) < 2:
     return None
   looks = gate.looks(run['flags'].get('confirm_seeds', len(pairs.seeds)))
-  return dataclasses.asdict(pairs.evidence(looks).interval)
+  return dataclasses.asdict(pairs.evidence(looks, gate.BASELINE).interval)
 
 
 def _losses(

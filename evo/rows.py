@@ -26,7 +26,7 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
   came from another member's. `budget` is in steps of the species. `round` and `order` say when the leg ended.
   A leg that was at work when the run stopped is `stopped`: nothing is charged
   for it until the run goes on. Confirmations are counted from 0, with the
-  `arm` that a run belongs to.
+  `arm` that a run belongs to; `cycle` is that of the campaign.
 
   Args:
     records: of the ledger.
@@ -84,6 +84,7 @@ class _Counter:
       'tokens': 0,
       'status': member_lib.STOPPED,
       'phase': record['phase'],
+      'cycle': record['cycle'],
       'round': record['round'],
       'order': None,
       'split': leg['splits'][0] if leg['splits'] else None,

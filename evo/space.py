@@ -87,6 +87,14 @@ class Space:
       raise ValueError(f'{what}; expected a tier with a free parameter')
     return dataclasses.replace(self, free=frozenset(free))
 
+  def rebase(self, configuration: Configuration) -> 'Space':
+    """This space with another baseline."""
+    moved = [
+      dataclasses.replace(p, default=configuration[p.name])
+      for p in self.parameters
+    ]
+    return dataclasses.replace(self, parameters=moved)
+
   def traced(self) -> 'Space':
     """This space with structural parameters not free; may leave none free."""
     return dataclasses.replace(self, free=self.free & frozenset(self.names))

@@ -45,7 +45,8 @@ class Strategy(abc.ABC):
     member_seed: seed of every member, shared so that configurations are
       compared on the same initialisation and the same batches.
     asks: calls of `ask` so far that returned legs.
-    members: ids given out so far, counted from 0 in the order of asking.
+    first_member: id of the first member.
+    members: the next id; they are given out in the order of asking.
     takes_over: whether an heir takes over the run of a member that ends, so
       that starting it needs no further budget.
     finds_schedules: whether what it finds is the sequence of configurations
@@ -69,6 +70,7 @@ class Strategy(abc.ABC):
     population: int = 8,
     segments: int = 10,
     initial: list[member_lib.Configuration] | None = None,
+    first_member: int = 0,
   ):
     """Sets up.
 
@@ -79,6 +81,7 @@ class Strategy(abc.ABC):
       segments: of one member's whole budget.
       initial: configurations of the first members; by default the baseline.
         The rest of the first members are drawn from the space.
+      first_member: id of the first member.
     """
     require('population', population, population >= 1, 'at least 1')
     require('segments', segments, segments >= 1, 'at least 1')
@@ -92,7 +95,7 @@ class Strategy(abc.ABC):
       self.initial.append(space.canonical(configuration))
     self.member_seed = member_lib.fold(seed, 'search')
     self.asks = 0
-    self.members = 0
+    self.first_member = self.members = first_member
 
   def ask(self, n: int, fresh: int | None = None) -> list[Leg]:
     """Returns legs for at most `n` free slots.
@@ -144,8 +147,14 @@ class Strategy(abc.ABC):
         f' that is {what}'
       )
 
-  def initial_configuration(self, i: int) -> member_lib.Configuration:
-    """Configuration of the i-th member: given, else drawn from (seed, i)."""
+  def early(self, member: int) -> bool:
+    """Whether a member is one of the first, which need no results."""
+    first = max(self.population, len(self.initial))
+    return member - self.first_member < first
+
+  def initial_configuration(self, member: int) -> member_lib.Configuration:
+    """Of one of the first: the i-th is given, else drawn from (seed, i)."""
+    i = member - self.first_member
     if i < len(self.initial):
       return self.initial[i]
     return self.space.sample(member_lib.generator(self.seed, 'initial', i))
@@ -174,6 +183,19 @@ class Strategy(abc.ABC):
     """The id of the next member."""
     self.members += 1
     return self.members - 1
+
+
+def near(
+  space: space_lib.Space, n: int, seed: int
+) -> list[member_lib.Configuration]:
+  """The baseline of a space and mutations of it: n configurations to start at.
+
+  For a search whose every change is to be explained: a draw from the whole
+  space differs from the baseline in nearly everything.
+  """
+  rng = member_lib.generator(seed, 'near')
+  mutants = [space.mutate(space.baseline, rng) for _ in range(n - 1)]
+  return [space.canonical(space.baseline), *mutants]
 
 
 def startable(n: int, fresh: int | None) -> int:

@@ -67,6 +67,18 @@ def make(
   )
 
 
+def extent(names: Sequence[str], runs: int | None) -> list[str]:
+  """The changes that so many runs can try one by one, beside the stack.
+
+  Args:
+    names: the most wanted first.
+    runs: that may start; None is no bound.
+  """
+  if runs is None:
+    return list(names)
+  return list(names)[: max(0, (runs - 2 * PAIRS) // SINGLE)]
+
+
 def contrasts(names: Sequence[str]) -> dict[str, trial.Contrast]:
   """What is compared: the stack with the baseline, and without each change."""
   stack = ablation.STACK

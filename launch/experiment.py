@@ -94,7 +94,7 @@ def build(
   """
   space = load_space(given)
   trainee = trainee or load_trainee(given, space)
-  strategy = _strategy(given, space, trainee, options)
+  strategy = make_strategy(given, trainee, space, **options)
   made = engine(given, space, trainee, library)
   return Experiment(trainee, space, strategy, made)
 
@@ -151,12 +151,20 @@ def describe(
   }
 
 
-def _strategy(
+def make_strategy(
   given: dict[str, Any],
-  space: space_lib.Space,
   trainee: language_model.LanguageModel,
-  options: dict[str, Any],
+  space: space_lib.Space,
+  **options: Any,
 ) -> strategy_lib.Strategy:
+  """The strategy of the flags.
+
+  Args:
+    given: the flags.
+    trainee: knows what members of two structures have in common.
+    space: what may change.
+    **options: of the strategy, before those of the flags.
+  """
   if given['strategy'] in _INHERITING:
     options['inherit_at'] = given['inherit_at']
     options['inherits'] = lambda old, new: (
@@ -165,10 +173,8 @@ def _strategy(
   return strategies.make(
     given['strategy'],
     space,
-    seed=given['seed'],
-    population=given['population'],
-    segments=given['segments'],
-    **options,
+    **{name: given[name] for name in ('seed', 'population', 'segments')}
+    | options,
   )
 
 

@@ -17,12 +17,22 @@ from typing import Any
 import orbax.checkpoint as ocp
 from absl import flags
 
-from evo import ablation, calibration, lineage, report, staircase, transfer
+from evo import (
+  ablation,
+  calibration,
+  gate,
+  lineage,
+  locked,
+  report,
+  staircase,
+  transfer,
+)
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
 from evo import improvements as improvements_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
+from evo import strategy as strategy_lib
 from evo import summary as summary_lib
 from launch import cli, enlarge, files, settings
 from launch import display as display_lib
@@ -48,7 +58,7 @@ def main(argv: list[str]) -> int:
       print((workdir / 'summary.txt').read_text(), end='')
       return 0
     experiment_lib.prepare_backend(given)
-    experiment = experiment_lib.build(given)
+    experiment = _experiment(given)
     run = experiment_lib.describe(given, experiment, settings.command(given))
     _check_run(workdir, run)
     display = display_lib.Display(run['metric'])
@@ -65,6 +75,16 @@ def main(argv: list[str]) -> int:
     'stop', reason=campaign.stop_reason, seconds=campaign.loop.clock.seconds
   )
   return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
+
+
+def _experiment(given: dict[str, Any]) -> experiment_lib.Experiment:
+  """What the campaign of the flags needs."""
+  options = {}
+  if ablation.PHASE in given['phases']:
+    options['initial'] = strategy_lib.near(
+      experiment_lib.load_space(given), given['population'], given['seed']
+    )
+  return experiment_lib.build(given, **options)
 
 
 def _campaign(
@@ -85,14 +105,25 @@ def _campaign(
       given['max_members'] or None, given['max_flops'], given['max_minutes']
     ),
     seed=given['seed'],
-    pairs=0 if given['max_members'] == 1 else given['confirm_seeds'],
+    pairs=_pairs(given),
     calibrates=calibration.PHASE in phases,
     ablates=ablation.PHASE in phases,
     larger=larger,
+    locks=locked.PHASE in phases,
+    cycles=given['cycles'] if ablation.PHASE in phases else 1,
+    restart=functools.partial(
+      experiment_lib.make_strategy, given, experiment.trainee
+    ),
     search_share=given['search_share'],
     stop=stop_lib.StopSignals(pathlib.Path(given['workdir'])).reason,
     observe=display.update,
   )
+
+
+def _pairs(given: dict[str, Any]) -> int:
+  """The most that the gate may take; one member alone is not confirmed."""
+  alone = given['max_members'] == 1 or gate.PHASE not in given['phases']
+  return 0 if alone else given['confirm_seeds']
 
 
 def _report(
@@ -144,9 +175,9 @@ def _export(
   campaign: campaign_lib.Campaign,
 ) -> None:
   """Writes the champion: its configuration and its weights."""
-  if campaign.best is None:
+  if campaign.champion is None:
     return
-  leg, stop = campaign.best.leg, campaign.best.stop
+  leg, stop = campaign.champion.leg, campaign.champion.stop
   folder = (workdir / 'champion').resolve()
   folder.mkdir(exist_ok=True)
   space, state = (
@@ -197,7 +228,7 @@ def _plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:
   ]
   if given['max_members']:
     runs = given['max_members']
-    pairs = given['confirm_seeds'] if runs > 1 else 0
+    pairs = _pairs(given)
     lines.append(
       f'at most {runs} members and {2 * pairs} runs to confirm:'
       f' {(runs + 2 * pairs) * member:.2g} FLOPs'

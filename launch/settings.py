@@ -4,6 +4,8 @@ Defaults are the quick preset. All flags but the bounds and the mesh identify
 a run: a workdir holds one run, and the same command goes on with it.
 """
 
+import json
+import pathlib
 from typing import Any
 
 from absl import flags
@@ -20,13 +22,18 @@ CHANGEABLE = (
   'mesh',
   'mapping',
 )
-# Each as far as the campaign goes.
-_PHASES = (
-  ['search', 'confirm'],
-  ['calibrate', 'search', 'confirm'],
-  ['calibrate', 'search', 'confirm', 'ablate'],
-  ['calibrate', 'search', 'confirm', 'ablate', 'transfer'],
-)
+# In their order; those that need another one, which has to come before.
+_PHASES = {
+  'calibrate': None,
+  'search': None,
+  'confirm': 'search',
+  'ablate': 'confirm',
+  'transfer': 'ablate',
+  'locked': 'ablate',
+}
+# A search of so many minutes is a whole campaign unless it is told otherwise.
+_CAMPAIGN_MINUTES = 30
+_CAMPAIGN = {'phases': list(_PHASES), 'confirm_seeds': 16}
 BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 
 
@@ -43,12 +50,21 @@ def define() -> None:
   integer(
     'confirm_seeds',
     4,
-    'Most paired runs from scratch of champion and baseline; 0 leaves them out.',
+    'Most paired runs from scratch of champion and baseline; 0 leaves them'
+    f' out. By default {_CAMPAIGN["confirm_seeds"]} in a whole campaign.',
   )
   flags.DEFINE_list(
     'phases',
     'search,confirm',
-    'What a campaign does: search,confirm or more, see the README.',
+    f'Some of {",".join(_PHASES)}. By default all of them, a whole campaign,'
+    f' with --max_minutes of at least {_CAMPAIGN_MINUTES}.',
+  )
+  integer(
+    'cycles',
+    3,
+    'Searches among which a campaign divides its bounds; each but the first'
+    ' starts from what the one before it confirmed.',
+    lower_bound=1,
   )
   string(
     'transfer',
@@ -58,7 +74,7 @@ def define() -> None:
   number(
     'search_share',
     0.5,
-    'Of the FLOPs that a bound leaves, if changes are ablated after it.',
+    'Of the FLOPs of a cycle; what is left is for its verification.',
     lower_bound=0.1,
     upper_bound=1.0,
   )
@@ -118,12 +134,8 @@ def values() -> dict[str, Any]:
     require(
       given, name, given[name] is None or given[name] > 0, 'a positive number'
     )
-  require(
-    given,
-    'phases',
-    given['phases'] in _PHASES,
-    ' or '.join(','.join(phases) for phases in _PHASES),
-  )
+  given |= _campaign(given)
+  _check_phases(given)
   require(
     given,
     'confirm_seeds',
@@ -131,6 +143,33 @@ def values() -> dict[str, Any]:
     '0, or at least 3 for an interval',
   )
   return given
+
+
+def _campaign(given: dict[str, Any]) -> dict[str, Any]:
+  """What flags that were not given are: a whole campaign's, or the run's."""
+  unset = [name for name in _CAMPAIGN if flags.FLAGS[name].using_default_value]
+  path = pathlib.Path(given['workdir']) / 'run.json'
+  if path.exists():
+    # A larger bound must not make another run of it.
+    before = json.loads(path.read_text()).get('flags', {})
+    return {name: before[name] for name in unset if name in before}
+  if (given['max_minutes'] or 0) < _CAMPAIGN_MINUTES:
+    return {}
+  return {name: _CAMPAIGN[name] for name in unset}
+
+
+def _check_phases(given: dict[str, Any]) -> None:
+  """Raises ValueError unless phases are known, in order and can be."""
+  found, known = given['phases'], list(_PHASES)
+  in_order = [name for name in known if name in found]
+  needs = all(_PHASES[name] in (None, *found) for name in in_order)
+  if found != in_order or not needs or 'search' not in found:
+    text = ','.join(found)
+    raise ValueError(
+      f'--phases={text}; expected some of {",".join(known)}, in this order,'
+      ' with search; confirm needs search, ablate needs confirm, transfer and'
+      ' locked need ablate'
+    )
 
 
 def members() -> dict[str, Any]:

@@ -146,7 +146,7 @@ class CMAES(strategy.Strategy):
   def _launch(self, rng: np.random.Generator) -> strategy.Leg:
     """A new member: an initial one, or a candidate of the distribution."""
     member, update = self._new_id(), -1
-    if member < self._first or self._distribution is None:
+    if self.early(member) or self._distribution is None:
       configuration = self.initial_configuration(member)
       point = self._point(configuration)
     else:

@@ -191,8 +191,9 @@ class Evolution(strategy.Strategy):
   def _start(self, rng: np.random.Generator) -> Member:
     """A new member: an initial one, or a child of a tournament's winner."""
     member = self._new_id()
-    early = member < max(self.population, len(self.initial))
-    if early or not any(math.isfinite(m.loss) for m in self._window):
+    if self.early(member) or not any(
+      math.isfinite(m.loss) for m in self._window
+    ):
       configuration = self.initial_configuration(member)
       root = self.space.structure(configuration)
       return Member(member, None, configuration, member, root)

@@ -62,8 +62,7 @@ class GP(strategy.Strategy):
     legs, fitted = [], False
     for _ in range(strategy.startable(n, fresh)):
       member = self._new_id()
-      early = member < max(self.population, len(self.initial))
-      if early or not self._best():
+      if self.early(member) or not self._best():
         configuration = self.initial_configuration(member)
       else:
         if not fitted:

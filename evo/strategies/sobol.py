@@ -34,8 +34,9 @@ class Sobol(random.Random):
     rng = member_lib.generator(self.seed, 'sobol')
     self._sequence = qmc.Sobol(len(space.free), rng=rng)
 
-  def initial_configuration(self, i: int) -> member_lib.Configuration:
-    """Configuration of the i-th member: given, else a point by its number."""
+  def initial_configuration(self, member: int) -> member_lib.Configuration:
+    """Of the i-th member: given, else a point by its number."""
+    i = member - self.first_member
     if i < len(self.initial):
       return self.initial[i]
     i -= len(self.initial)

@@ -64,8 +64,7 @@ class TPE(strategy.Strategy):
     self, n: int, fresh: int | None, rng: np.random.Generator
   ) -> list[strategy.Leg]:
     members = [self._new_id() for _ in range(strategy.startable(n, fresh))]
-    first = max(self.population, len(self.initial))
-    drawn = [m for m in members if m < first or not self._sound]
+    drawn = [m for m in members if self.early(m) or not self._sound]
     legs = [self._start(m, self.initial_configuration(m)) for m in drawn]
     if proposed := members[len(drawn) :]:
       study, baseline = self._study(rng), self.space.baseline

@@ -204,7 +204,8 @@ def test_no_seed_is_used_for_two_things(tmp_path, make_campaign, planted):
   for record in records(tmp_path):
     for leg in record['legs']:
       seeds.setdefault(record['phase'], set()).add(leg['seed'])
-  assert set(seeds) == {'calibrate', 'search', 'confirm', 'ablate'}
+  phases = {'calibrate', 'search', 'confirm', 'ablate', 'eliminate'}
+  assert set(seeds) == phases
   together = [seed for phase in seeds.values() for seed in phase]
   assert len(together) == len(set(together))
 

@@ -249,18 +249,20 @@ def test_without_a_finished_gate_nothing_is_confirmed(found, ablated):
   assert x['verdict'] == 'undecided' and x['effect'] == pytest.approx(-0.5)
 
 
-def test_the_gate_of_another_champion_does_not_count(
-  made, searched, confirmed, leg, run
+def test_a_better_member_found_later_takes_no_verdict_away(
+  made, searched, confirmed, ablated, leg, run
 ):
   result, rows, _ = made(
     searched((leg(0, BASE), 2.0), (leg(1, STACK), 1.0)),
     confirmed(2, [(2.0, 1.5), (2.1, 1.6)], STACK),
-    searched((leg(6, STACK | {'z': 0.8}), 0.5)),
+    ablated(6, noisy()),
+    searched((leg(60, STACK | {'z': 0.8}), 0.5)),
     run=run,
   )
   value = improvements.improvements(rows, run, result)
-  assert left_out(value, names=('x', 'y', 'z'))
-  assert not value['summary']['gate']['passed']
+  assert by_name(value)['x']['verdict'] == 'confirmed'
+  assert set(by_name(value)) == {'x', 'y'}
+  assert value['summary']['gate']['passed']
   assert value['summary']['gate']['missing'] == 'champion changed'
 
 

@@ -1,0 +1,84 @@
+"""Backward elimination: a stack without the changes that carry nothing.
+
+What an ablation did not confirm is put back to the baseline, all of it at once
+if the stack loses nothing by that, else ever fewer of it, the least certain
+first. Leaving changes out one by one cannot tell, since of two that do the same
+either may go, but not both.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from evo import ablation, gate, trial, verification
+from evo import space as space_lib
+
+Configuration = space_lib.Configuration
+
+PHASE = 'eliminate'
+STACK, REDUCED = ablation.STACK, 'reduced'
+CONTRASTS = {STACK: trial.Contrast(treatment=STACK, control=REDUCED)}
+
+
+def attempts(
+  rule: ablation.Rule, evidence: dict[str, trial.Evidence]
+) -> Iterator[tuple[str, ...]]:
+  """Changes to put back together: all candidates, then the weaker half, ...
+
+  Args:
+    rule: of the ablation.
+    evidence: that it found.
+  """
+  p = dict(zip(rule.names, rule.raw(evidence)))
+  kept = rule.confirmed(evidence)
+  weakest = sorted(
+    (n for n in rule.names if n not in kept), key=lambda n: -p[n]
+  )
+  while weakest:
+    yield tuple(weakest)
+    weakest = weakest[: len(weakest) // 2]
+
+
+def reduced(
+  space: space_lib.Space, stack: Configuration, names: Sequence[str]
+) -> Configuration:
+  """The stack with some changes put back to the baseline."""
+  base = space.baseline
+  return space.canonical(stack | {name: base[name] for name in names})
+
+
+def accepted(evidence: trial.Evidence | None, worth: float) -> bool:
+  """Whether the stack loses nothing worth having by what was put back.
+
+  Not where the test did not end: then the changes stay.
+  """
+  if evidence is None or not gate.finished(evidence, worth):
+    return False
+  return not gate.passed(evidence)
+
+
+def make(
+  stack: Configuration,
+  smaller: Configuration,
+  segments: int,
+  *,
+  pairs: int,
+  worth: float,
+  **options: Any,
+) -> trial.Trial:
+  """Plans the runs of one attempt.
+
+  Args:
+    stack: with all changes that are left.
+    smaller: with some of them put back.
+    segments: of the budget.
+    pairs: at most.
+    worth: the smallest gain worth having.
+    **options: of `Trial`: seeds, first member, splits.
+  """
+  return trial.Trial(
+    verification.constants({STACK: stack, REDUCED: smaller}, segments),
+    CONTRASTS,
+    looks=gate.looks(pairs),
+    settled=gate.settled(worth),
+    **options,
+  )
