@@ -60,6 +60,7 @@ setuptools.setup(
       'evo-space = launch.space:run',
       'evo-compare = launch.compare:run',
       'evo-replay = launch.replay:run',
+      'evo-train = launch.train:run',
     ]
   },
   classifiers=[

@@ -18,6 +18,7 @@ Configuration = space_lib.Configuration
 CONFIRMED = 'confirmed'
 REFUTED = 'refuted'
 UNDECIDED = 'undecided'
+VERDICTS = CONFIRMED, REFUTED, UNDECIDED
 
 PHASE = 'ablate'
 

@@ -16,6 +16,10 @@ from evo import strategy as strategy_lib
 # foreseen: start-up, compiling the confirmation, the report.
 _CLOCK_MARGIN = 0.92
 
+# Populations that the search of a cycle trains at least: with fewer it has
+# hardly begun to select.
+_SHORTEST = 4
+
 Plan = dict[str, float]
 
 
@@ -79,6 +83,7 @@ class Allowance:
     self._confirmation = confirmation * self._most(confirmation_evaluations)
     self._expected = confirmation * self._typical(confirmation_evaluations)
     self._verified = self._most(confirmation_evaluations)
+    self._usual = self._typical(confirmation_evaluations)
     self._search_share, self._cycle, self._turns = search_share, (0, 0.0), 1
     self._held_share = held_share
     self._held = held_runs * self._verified
@@ -121,7 +126,8 @@ class Allowance:
     """Begins another search, of its share of what is left.
 
     Args:
-      turns: cycles, this one included, that share what is left.
+      turns: cycles, this one included, that share what is left, if there is
+        enough for all of them.
     """
     self._cycle, self._turns = (self.started, self._committed), turns
 
@@ -151,12 +157,21 @@ class Allowance:
     ]
     return max(0, min(room)) if room else None
 
+  def expected(self) -> int | None:
+    """About how many runs of a verification there is room for, likewise.
+
+    With the structure of the baseline: the bound is on the costliest.
+    """
+    left = self.left()
+    return None if left is None else int(left // (1.1 * self._usual))
+
   def fresh(self) -> int | None:
     """How many more members may start; None is no bound."""
     bounds, room = self._bounds, []
     if bounds.members is not None:
       before, _ = self._cycle
-      own = math.ceil((bounds.members - before) / self._turns)
+      left = bounds.members - before
+      own = math.ceil(left / self._shared_by(left))
       room.append(before + own - self.started)
     room += [self._room(limit) for limit in self._limits()]
     if bounds.minutes is not None and self.plan is None:
@@ -219,9 +234,15 @@ class Allowance:
   def _room(self, limit: float) -> int:
     """Whole members that a bound in FLOPs still has room for."""
     _, before = self._cycle
-    share = before + self._search_share / self._turns * (limit - before)
-    spare = share - self._committed - self._confirmation
+    left = self._search_share * (limit - before)
+    own = before + left / self._shared_by(left / self._member)
+    spare = min(own, limit - self._confirmation) - self._committed
     return int(spare // self._member)
+
+  def _shared_by(self, members: float) -> int:
+    """Cycles that share room for so many members: rather fewer than too short."""
+    least = _SHORTEST * self._engine.size
+    return max(1, min(self._turns, int(members // least)))
 
   def _most(self, evaluations: int) -> float:
     """FLOPs that a run of the whole budget may cost, whatever its structure."""

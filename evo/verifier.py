@@ -197,7 +197,7 @@ class Verifier:
     loop = loop_lib.Loop(
       larger.engine, folder, allowance, stop=stop, observe=observe
     )
-    runs = allowance.verifications()
+    runs = allowance.expected()
     names = loop.decide('names', transfer.extent(confirmed, runs))
     asker = transfer.make(
       space,
@@ -223,7 +223,7 @@ class Verifier:
     turn: int,
   ) -> dict[str, trial.Evidence]:
     """Leaves out one change after the other, as many as the budget allows."""
-    runs = self._loop.allowance.verifications()
+    runs = self._loop.allowance.expected()
     if runs is not None:
       runs -= 2 * ablation.looks(self._pairs)[0]  # Of the elimination.
     tested = ablation.extent(strategy.space, stack, runs)

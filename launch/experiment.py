@@ -113,7 +113,7 @@ def engine(
   return engine_lib.Engine(
     trainee,
     space,
-    _budget(given, trainee, space),
+    budget(given, trainee, space),
     given['workdir'],
     slots=given['population'],
     mesh=population.make_mesh(sizes) if sizes else None,
@@ -144,10 +144,15 @@ def describe(
     'weights': engine.cost.weights,
     'data_digest': experiment.trainee.digest,
     'command': command,
-    'versions': {
-      name: importlib.metadata.version(name)
-      for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint', 'numpy')
-    },
+    'versions': versions(),
+  }
+
+
+def versions() -> dict[str, str]:
+  """Of the libraries on which results depend."""
+  return {
+    name: importlib.metadata.version(name)
+    for name in ('jax', 'jaxlib', 'flax', 'orbax-checkpoint', 'numpy')
   }
 
 
@@ -178,11 +183,12 @@ def make_strategy(
   )
 
 
-def _budget(
+def budget(
   given: dict[str, Any],
   trainee: language_model.LanguageModel,
   space: space_lib.Space,
 ) -> engine_lib.Budget:
+  """Of one member: the flags count in tokens of the space's baseline."""
   cost = trainee.cost(space.structure(space.baseline))
   flops = given['member_flops']
   if flops is None:

@@ -13,7 +13,7 @@ def check_workdir(
   Args:
     workdir: need not exist.
     identity: the flags that identify the run that is about to begin or go on.
-    noun: what it is: `search` or `comparison`.
+    noun: what it is: `search`, `comparison` or `training`.
 
   Raises:
     ValueError: one line, what is wrong and what is expected.
@@ -38,11 +38,33 @@ def check_workdir(
       )
 
 
+def check_unchanged(workdir: pathlib.Path, made_of: dict[str, Any]) -> None:
+  """Refuses to go on with a run that was made of something else.
+
+  Args:
+    workdir: need not hold a run yet.
+    made_of: keys of its run.json that have to be there with these values.
+
+  Raises:
+    ValueError: one line, what is wrong and what is expected.
+  """
+  path = workdir / 'run.json'
+  if not path.exists():
+    return
+  before = json.loads(path.read_text())
+  for name, value in made_of.items():
+    if before[name] != value:
+      raise ValueError(
+        f'the {name.replace("_", " ")} of {workdir} is not what it was when'
+        ' the run began; expected the same, or another --workdir'
+      )
+
+
 def read_run(workdir: pathlib.Path) -> dict[str, Any]:
   """The content of a search's run.json.
 
   Raises:
-    ValueError: the folder holds none, or a comparison.
+    ValueError: the folder holds none, but perhaps a comparison.
   """
   path = workdir / 'run.json'
   if not path.exists():
@@ -50,8 +72,8 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
   run = json.loads(path.read_text())
   if 'segments' not in run:
     raise ValueError(
-      f'--workdir={workdir} holds a comparison; expected a search, such as'
-      f' one of {workdir}/runs'
+      f'--workdir={workdir} holds no search; expected one, such as those of a'
+      f' comparison in {workdir}/runs'
     )
   return run
 

@@ -15,15 +15,12 @@ from typing import Any
 
 from absl import flags
 
-from evo import bounds as bounds_lib
 from evo import ledger as ledger_lib
-from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import rows as rows_lib
-from evo import statistics, verification
-from launch import cli, files
+from evo import verification
+from launch import cli, files, scratch
 from launch import experiment as experiment_lib
-from launch import stop as stop_lib
 
 _ARMS = ('schedule replayed', 'last configuration', 'baseline')
 
@@ -47,25 +44,16 @@ def main(argv: list[str]) -> int:
       return 0
     experiment_lib.prepare_backend(run['flags'])
     experiment = experiment_lib.build(run['flags'] | {'workdir': str(folder)})
+    loop = scratch.make_loop(experiment, folder)
   arms = _schedules(member, records, run)
   confirmation = verification.Confirmation(
     arms, seeds=seeds, first_member=0, splits=_splits(experiment)
   )
-  loop = loop_lib.Loop(
-    experiment.engine,
-    folder,
-    bounds_lib.Allowance(
-      bounds_lib.Bounds(), experiment.engine, experiment.strategy
-    ),
-    stop=stop_lib.StopSignals(folder).reason,
-  )
   flops = len(arms) * len(seeds) * run['flops_per_member']
   print(f'{len(arms) * len(seeds)} runs, {flops:.2g} FLOPs', file=sys.stderr)
-  loop.run('confirm', confirmation, lambda legs, results: None)
-  loop.finish()
-  if loop.stop_reason:
-    print(f'stopped ({loop.stop_reason}); the same command goes on')
-    return cli.AGAIN if loop.stop_reason == 'sigterm' else 0
+  stopped = scratch.train(loop, confirmation)
+  if stopped is not None:
+    return stopped
   value = _value(member, confirmation, arms, seeds, records, run)
   files.write_json(folder / 'replay.json', value)
   print(_summary(value))
@@ -124,7 +112,6 @@ def _value(
   """The content of replay.json; a loss is null where its run failed."""
   ends = rows_lib.finished(rows_lib.leg_rows(records, run))
   own = next(row for row in ends if row['member'] == member)
-  losses = {arm: confirmation.losses(arm) for arm in arms}
   return {
     'member': member,
     'metric': run['metric'],
@@ -134,10 +121,7 @@ def _value(
       {'stop': piece.stop, 'configuration': piece.configuration}
       for piece in arms[_ARMS[0]]
     ],
-    'losses': {
-      arm: [loss if loss < float('inf') else None for loss in found]
-      for arm, found in losses.items()
-    },
+    'losses': {arm: scratch.losses(confirmation, arm) for arm in arms},
   }
 
 
@@ -148,18 +132,8 @@ def _summary(value: dict[str, Any]) -> str:
     f'member {value["member"]}: {len(value["schedule"])} configurations along'
     f' its lineage, {value[f"search_{metric}"]:.4f} {metric} in the search',
     '',
-    f'{"from scratch":20} {metric:>8}  95% interval, {len(value["seeds"])} seeds',
   ]
-  for arm, losses in value['losses'].items():
-    if None in losses:
-      lines.append(f'{arm:20}   failed on a seed')
-    elif len(losses) < 2:
-      lines.append(f'{arm:20} {losses[0]:8.4f}')
-    else:
-      mean = statistics.t_interval(losses)
-      interval = f'[{mean.low:.4f}, {mean.high:.4f}]'
-      lines.append(f'{arm:20} {mean.mean:8.4f}  {interval}')
-  return '\n'.join(lines)
+  return '\n'.join(lines + scratch.table(metric, value['losses']))
 
 
 def run() -> None:

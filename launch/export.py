@@ -1,0 +1,36 @@
+"""What a run leaves for others: a configuration and its weights."""
+
+import pathlib
+
+import orbax.checkpoint as ocp
+
+from evo import member as member_lib
+from launch import experiment as experiment_lib
+from launch import files
+
+
+def write(
+  folder: pathlib.Path,
+  experiment: experiment_lib.Experiment,
+  configuration: member_lib.Configuration,
+  kept: member_lib.Weights,
+) -> None:
+  """Writes `configuration.json` and `weights/`, in place of earlier ones.
+
+  Args:
+    folder: made if it is not there.
+    experiment: whose engine kept the state.
+    configuration: of the member at its end.
+    kept: its state.
+  """
+  folder = folder.resolve()  # As Orbax demands.
+  folder.mkdir(parents=True, exist_ok=True)
+  space = experiment.space
+  weights = experiment.trainee.trained_weights(
+    space.structure(configuration),
+    space.hyperparameters(configuration),
+    experiment.engine.restore_kept(kept),
+  )
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(folder / 'weights', weights, force=True)
+  files.write_json(folder / 'configuration.json', configuration)
