@@ -292,5 +292,7 @@ def greedy_keeps(losses: Sequence[float]) -> int:
   The rule of most autonomous loops: whatever is below the best so far is an
   improvement. The first one is the baseline.
   """
+  if not len(losses):
+    return 0
   best = np.minimum.accumulate(np.asarray(losses, float))
   return int(np.sum(best[1:] < best[:-1]))

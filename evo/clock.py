@@ -24,7 +24,7 @@ class Clock:
 
   def __init__(self, meter: program.Meter, events: ledger_lib.Events):
     """Starts; earlier sessions count up to their last round."""
-    self._meter = meter
+    self._meter, self._events = meter, events
     self._begin = time.monotonic()
     rounds = [event for event in events.read() if event['event'] == 'round']
     self._before = rounds[-1] if rounds else {}
@@ -40,6 +40,11 @@ class Clock:
     """Of wall clock, earlier sessions included."""
     earlier = self._before.get('seconds', 0.0)
     return earlier + time.monotonic() - self._begin
+
+  def rounds(self) -> dict[int, float]:
+    """Seconds of wall clock at the end of each committed round."""
+    events = self._events.read()
+    return {e['round']: e['seconds'] for e in events if e['event'] == 'round'}
 
   def dispatched(self) -> None:
     """Notes that a round is about to start."""

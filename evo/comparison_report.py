@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from evo import report, standing, wording
+from evo import markdown as markdown_lib
+from evo import standing, wording
 
 Record = dict[str, Any]
 Form = Callable[[float | None], str]
@@ -20,12 +21,12 @@ def markdown(value: Record, command: str) -> str:
   again = command.replace(' --', ' \\\n  --')
   parts = [
     '# Comparison',
-    f'**{report.cell(value["headline"])}.**',
+    f'**{markdown_lib.cell(value["headline"])}.**',
     _summary(value),
     '![Confirmed loss over the charge, ranks and differences](comparison.png)',
     f'## Losses after {members}',
     _losses(value),
-    f'## Against {report.cell(value["reference"])}, seed by seed',
+    f'## Against {markdown_lib.cell(value["reference"])}, seed by seed',
     _paired(value),
   ]
   if value['friedman']:
@@ -48,10 +49,13 @@ def _summary(value: Record) -> str:
   if best['mean'] is None:
     return 'No run has a confirmed loss.'
   mean, paired = _number(best['mean']['mean']), best['paired']
-  text = f'Lowest mean: {report.cell(name)}, {mean} {metric}'
+  text = f'Lowest mean: {markdown_lib.cell(name)}, {mean} {metric}'
   if paired and paired['n'] > 1:
     difference = f'{_signed(paired["mean"])} {_interval(paired, _signed)}'
-    reference, p = report.cell(value['reference']), _p(paired['p_adjusted'])
+    reference, p = (
+      markdown_lib.cell(value['reference']),
+      _p(paired['p_adjusted']),
+    )
     text += f'; {difference} against {reference}, adjusted p {p}'
   return text + '. Lower is better.'
 
@@ -63,7 +67,9 @@ def _losses(value: Record) -> str:
     rank, loss = f'{entry["median_rank"]:g}', _mean(entry['mean'], n)
     observed, area = (_middle(entry[key], n) for key in ('observed', 'area'))
     optimism = _middle(entry['optimism'], n, _signed)
-    lines.append((report.cell(name), loss, rank, observed, optimism, area))
+    lines.append(
+      (markdown_lib.cell(name), loss, rank, observed, optimism, area)
+    )
   header = ('strategy', f'{value["metric"]} [95% interval]', 'median rank')
   text = _table((*header, 'observed', 'optimism', 'area'), lines)
   text += (
@@ -94,8 +100,8 @@ def _standing(standing: Record, value: Record) -> str:
       p, adjusted = _p(paired['p']), _p(paired['p_adjusted'])
       tests = (_signed(paired['bound']), p, adjusted)
     means = _mean(entry['mean'], n), _mean(paired, n, _signed)
-    said = report.cell(entry['verdict'])
-    lines.append((report.cell(name), *means, *tests, said))
+    said = markdown_lib.cell(entry['verdict'])
+    lines.append((markdown_lib.cell(name), *means, *tests, said))
   header = ('strategy', value['metric'], 'difference [95% interval]')
   return _table((*header, '95% bound', 'p', 'adjusted p', 'verdict'), lines)
 
@@ -128,7 +134,8 @@ def _ranks(value: Record) -> str:
   text = (
     'Average ranks: '
     + ', '.join(
-      f'{report.cell(name)} {found[name]["average_rank"]:.2f}' for name in order
+      f'{markdown_lib.cell(name)} {found[name]["average_rank"]:.2f}'
+      for name in order
     )
     + f'. Friedman’s test of whether any differ: p {_p(test["p"])} (Iman and'
     ' Davenport). Ranks that are'
@@ -136,7 +143,7 @@ def _ranks(value: Record) -> str:
     ' (Nemenyi, all pairs).'
   )
   if groups:
-    named = [', '.join(map(report.cell, group)) for group in groups]
+    named = [', '.join(map(markdown_lib.cell, group)) for group in groups]
     text += ' Not told apart: ' + '; '.join(named) + '.'
   return text
 
@@ -148,7 +155,7 @@ def _costs(value: Record) -> str:
     share = entry['failures'] / max(entry['members'], 1)
     lines.append(
       (
-        report.cell(name),
+        markdown_lib.cell(name),
         f'{charge["mean"]:.4g} ({charge["min"]:.4g} to {charge["max"]:.4g})',
         f'{entry["members"]:,}',
         f'{100 * share:.1f}%',
@@ -166,7 +173,7 @@ def _rows(value: Record) -> str:
   names = list(dict.fromkeys(n for e in found.values() for n in e['rows']))
   lines = [
     (
-      report.cell(strategy),
+      markdown_lib.cell(strategy),
       *(_mean(entry['rows'].get(name), n) for name in names),
     )
     for strategy, entry in found.items()

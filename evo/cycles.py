@@ -33,6 +33,9 @@ class Cycle:
     rule: of its ablation.
     evidence: of the contrasts of its ablation; empty without one.
     stack: what is left of it; None where it did not pass.
+    members: of its search that finished.
+    greedy: how many of them a rule that keeps the best so far would have kept
+      as improvements.
     flops: charged in the cycle.
   """
 
@@ -45,6 +48,8 @@ class Cycle:
   rule: ablation.Rule
   evidence: dict[str, trial.Evidence]
   stack: Configuration | None
+  members: int
+  greedy: int
   flops: float
 
   @property
@@ -116,6 +121,7 @@ def _cycle(
       stack = _reduced(after, champion, worth, most)
   names = ablation.changes(space, champion) if champion else ()
   rule = ablation.Rule(names, worth)
+  losses = [row[run['metric']] for row in rows_lib.finished(own)]
   return Cycle(
     number=own[0]['cycle'],
     space=space,
@@ -126,6 +132,8 @@ def _cycle(
     rule=rule,
     evidence=evidence,
     stack=stack,
+    members=len(losses),
+    greedy=ablation.greedy_keeps(losses),
     flops=sum(row['flops'] for row in own),
   )
 

@@ -149,6 +149,8 @@ def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
   return {
     'cycle': cycle.number,
     'champion': cycle.member,
+    'members': cycle.members,
+    'greedy_kept': cycle.greedy,
     'passed': cycle.passed,
     'changes': len(own),
     'confirmed': len(cycle.confirmed),

@@ -1,12 +1,13 @@
 """The report of a campaign, in Markdown."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from evo import markdown as markdown_lib
 from evo import member as member_lib
+from evo import pace as pace_lib
 from evo import result as result_lib
-from evo import wording
+from evo import verdicts, wording
 
 Row = dict[str, Any]
 
@@ -27,10 +28,17 @@ def markdown(
     run: content of run.json.
     improvements: content of improvements.json.
   """
-  parts = ['# Report', f'**{wording.headline(result)}**']
+  verified = wording.verified(result, improvements)
+  parts = ['# Report', f'**{verified or wording.headline(result)}**']
+  tested = not improvements['summary']['left_out']
+  if tested:
+    parts.append('![Claimed and verified gain over the compute](pace.png)')
+    parts += _tested(rows, run, result, improvements)
   parts.append('![Best loss so far over the members tried](staircase.png)')
   if result['champion']:
-    parts += ['## What changed', _changes(result, run, improvements)]
+    parts += ['## The champion', _changes(result, run)]
+    if not tested:
+      parts.append(verdicts.verdicts(improvements, run['metric']))
     parts.append('![Parameters of the champion and its ancestors](lineage.png)')
   parts += ['## How sure', _evidence(result)]
   if result['noise']:
@@ -38,14 +46,14 @@ def markdown(
   parts += ['## Cost', _cost(result)]
   parts += ['## Failures', _failures(rows)]
   parts += ['## Stopped', f'Because {wording.reason(result["stop_reason"])}.']
-  parts += ['## Next', _next(result, run)]
+  parts += ['## Next', _next(result, run, improvements)]
   again = run['command'].replace(' --', ' \\\n  --')
   parts += [
     '## Reproduce',
     'Give another `--workdir` to run it anew; with this one the same command'
     ' goes on where the run stopped.',
     f'```\n{again}\n```',
-    f'Data `{code(result["data_digest"])}`'
+    f'Data `{markdown_lib.code(result["data_digest"])}`'
     + ''.join(
       f', {name} {version}' for name, version in run['versions'].items()
     )
@@ -54,26 +62,27 @@ def markdown(
   return '\n\n'.join(parts) + '\n'
 
 
-def cell(value: Any) -> str:
-  """Text from outside, so that it is only text in a Markdown table."""
-  text = ' '.join(wording.short(value).split())
-  text = text.replace('&', '&amp;').replace('<', '&lt;')
-  return re.sub(r'([\\`*_\[\]|~$])', r'\\\1', text)
+def _tested(
+  rows: Sequence[Row],
+  run: dict[str, Any],
+  result: dict[str, Any],
+  improvements: dict[str, Any],
+) -> list[str]:
+  """What the verification of the changes came to."""
+  metric = run['metric']
+  pace = verdicts.pace(pace_lib.pace(rows, run), improvements, result, metric)
+  parts = ['## What changed', verdicts.verdicts(improvements, metric)]
+  parts += ['## When, and where', pace]
+  commands = verdicts.commands(improvements, run)
+  return [*parts, '## Use it', commands] if commands else parts
 
 
-def code(text: str) -> str:
-  """Text from outside, so that it can stand between backticks."""
-  return ' '.join(str(text).replace('`', "'").split())
-
-
-def _changes(
-  result: dict[str, Any], run: dict[str, Any], improvements: dict[str, Any]
-) -> str:
+def _changes(result: dict[str, Any], run: dict[str, Any]) -> str:
   changed = result_lib.changes(result, run)
   if not changed:
     return 'Nothing: the champion has the configuration of the baseline.'
   tiers = {n: p['tier'] for n, p in run['space']['parameters'].items()}
-  table = _table(
+  table = markdown_lib.table(
     ('parameter', 'tier', 'baseline', 'champion'),
     [(name, tiers[name], before, after) for name, before, after in changed],
   )
@@ -84,68 +93,15 @@ def _changes(
       f' The champion is a schedule of {pieces} pieces; the table shows the'
       ' last one, `result.json` all of them.'
     )
-  return f'{table}\n\n{note}\n\n{_verdicts(improvements, result["metric"])}'
-
-
-def _verdicts(improvements: dict[str, Any], metric: str) -> str:
-  """What the ablation says of each change."""
-  summary = improvements['summary']
-  if summary['left_out']:
-    return (
-      'Which of the changes matter (ablation), and whether they hold for a'
-      ' larger model (transfer), was left out.'
-    )
-  table = _table(
-    ('parameter', 'verdict', f'effect ({metric})', '95% interval', 'pairs')
-    + ('p adjusted', 'alone', 'at scale'),
-    [
-      (
-        x['parameter'],
-        x['verdict'],
-        wording.signed(x['effect']),
-        wording.interval(x['low'], x['high']),
-        x['n'],
-        '-' if x['p_adjusted'] is None else f'{x["p_adjusted"]:.2g}',
-        wording.signed(x['add_one_in']['effect']),
-        wording.signed(x['at_scale'] and x['at_scale']['effect']),
-      )
-      for x in improvements['improvements']
-    ],
-  )
-  counts = (
-    f'{summary["confirmed"]} of {wording.count(summary["changes"], "change")}'
-    f' confirmed, {summary["refuted"]} refuted, {summary["undecided"]}'
-    ' undecided.'
-  )
-  note = (
-    'Effect: the loss with the change minus that without it, all others in'
-    ' place, over pairs from scratch on fresh seeds; negative is better.'
-    ' Confirmed: the whole passed the gate, and p, adjusted by Benjamini and'
-    f' Hochberg, is at most {summary["level"]}. Refuted: the interval leaves'
-    ' nothing worth having. Alone: the change made to the baseline.'
-  )
-  if summary['sum_of_single_effects'] is not None:
-    note += (
-      f' The single effects add up to {summary["sum_of_single_effects"]:+.4f}'
-      f' {metric}, the whole has {summary["stack_effect"]:+.4f}.'
-    )
-  stack = summary['stack_at_scale']
-  if stack is None:
-    note += ' Whether they hold for a larger model (transfer) was left out.'
-  else:
-    note += (
-      ' At scale: the same at a larger scale, over three pairs; there the'
-      f' confirmed changes together have {wording.signed(stack["effect"])}'
-      f' {wording.interval(stack["low"], stack["high"])} {metric} over'
-      f' {stack["n"]} pairs.'
-    )
-  return f'**{counts}**\n\n{table}\n\n{note}'
+  return f'{table}\n\n{note}'
 
 
 def _evidence(result: dict[str, Any]) -> str:
   metric = result['metric']
   header = ('', f'search {metric}', f'confirm {metric}')
-  text = _table(header, wording.losses(result)) + '\n\nLower is better. '
+  text = (
+    markdown_lib.table(header, wording.losses(result)) + '\n\nLower is better. '
+  )
   if result['gain'] is None:
     return text + f'There is no gain: {wording.no_gain(result)}.'
   return text + (
@@ -196,7 +152,7 @@ def _cost(result: dict[str, Any]) -> str:
     f' {result["compilations_cached"]} read from the cache.'
   )
   return (
-    _table(('cost', ''), lines)
+    markdown_lib.table(('cost', ''), lines)
     + f'\n\nTokens and FLOPs include the confirmation. {counts}'
   )
 
@@ -214,16 +170,20 @@ def _failures(rows: Sequence[Row]) -> str:
     for row in failed[:_MOST_FAILURES]
   ]
   text = f'{wording.count(len(failed), "run")} failed.\n\n'
-  text += _table(('member', 'phase', 'status', 'after steps'), listed)
+  text += markdown_lib.table(
+    ('member', 'phase', 'status', 'after steps'), listed
+  )
   if len(failed) > _MOST_FAILURES:
     more = len(failed) - _MOST_FAILURES
     text += f'\n\nAnd {more} more, in `ledger.csv`.'
   return text
 
 
-def _next(result: dict[str, Any], run: dict[str, Any]) -> str:
+def _next(
+  result: dict[str, Any], run: dict[str, Any], improvements: dict[str, Any]
+) -> str:
   """What to do now, the most useful first."""
-  workdir, gain = code(run['flags']['workdir']), result['gain']
+  workdir, gain = markdown_lib.code(run['flags']['workdir']), result['gain']
   if result['stop_reason'] in wording.CONTINUABLE:
     return '- Start the same command again: it goes on where it stopped.'
   if result['champion'] is None:
@@ -238,17 +198,16 @@ def _next(result: dict[str, Any], run: dict[str, Any]) -> str:
     ' is wider than the effect.'
   )
   steps = [wider] if gain and gain['low'] <= 0 <= gain['high'] else []
+  further = (
+    'Search on with a larger bound: the same command with'
+    f' `{wording.larger(run["flags"])}`. It confirms again when it ends.'
+  )
+  if improvements['summary']['locked']:
+    # Read once: with a second look it would be no headline.
+    further = 'Begin a further campaign in another `--workdir`, on other text.'
   steps += [
     f'Read what it writes: `python -m launch.sample --workdir={workdir}`.',
-    'Search on with a larger bound: the same command with'
-    f' `{wording.larger(run["flags"])}`. It confirms again when it ends.',
+    further,
     'Use `champion/configuration.json` and `champion/weights/`.',
   ]
   return '\n'.join(f'- {step}' for step in steps)
-
-
-def _table(header: Sequence[str], lines: Iterable[Sequence[Any]]) -> str:
-  """A Markdown table; its cells are escaped."""
-  rows = ['| ' + ' | '.join(map(cell, line)) + ' |' for line in lines]
-  ruler = '|' + ' --- |' * len(header)
-  return '\n'.join(['| ' + ' | '.join(map(cell, header)) + ' |', ruler, *rows])

@@ -9,14 +9,20 @@ from evo import wording
 _MOST_CHANGES = 6
 
 
-def summary(result: dict[str, Any], run: dict[str, Any]) -> str:
+def summary(
+  result: dict[str, Any],
+  run: dict[str, Any],
+  improvements: dict[str, Any] | None = None,
+) -> str:
   """At most 24 lines of 80 columns.
 
   Args:
     result: content of result.json.
     run: content of run.json.
+    improvements: content of improvements.json.
   """
-  lines = [*textwrap.wrap(wording.headline(result), 80), '']
+  verified = improvements and wording.verified(result, improvements)
+  lines = [*textwrap.wrap(verified or wording.headline(result), 80), '']
   if result['champion']:
     header = f'{"":16}{"search":>10}{"confirm":>10}  '
     lines.append(f'{header}{result["metric"]}, lower is better')

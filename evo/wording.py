@@ -56,6 +56,45 @@ def headline(result: dict[str, Any]) -> str:
   )
 
 
+def verified(
+  result: dict[str, Any], improvements: dict[str, Any]
+) -> str | None:
+  """What a whole campaign showed, in one sentence; None without a headline.
+
+  Args:
+    result: content of result.json.
+    improvements: content of improvements.json.
+  """
+  summary, metric = improvements['summary'], result['metric']
+  found = summary['locked']
+  if not found:
+    return None
+  share = 100 * found['mean'] / abs(found['baseline'])
+  low, high = found['low'], found['high']
+  text = (
+    f'Verified: {found["mean"]:+.4f} {metric} ({share:.1f}%) over the baseline'
+    f' on the locked split (95% interval {interval(low, high)},'
+    f' {found["n"]} fresh seeds)'
+  )
+  if scale := summary['stack_at_scale']:
+    text += (
+      f', and {signed(-scale["effect"])}'
+      f' {interval(-scale["high"], -scale["low"])} at a larger scale'
+    )
+  return f'{text}; {counts(summary)}; stopped, because' + (
+    f' {reason(result["stop_reason"])}.'
+  )
+
+
+def counts(summary: dict[str, Any]) -> str:
+  """How many changes got which verdict."""
+  return (
+    f'{summary["confirmed"]} confirmed, {summary["refuted"]} refuted and'
+    f' {summary["undecided"]} undecided of'
+    f' {count(summary["changes"], "change")} tried'
+  )
+
+
 def _verdict(gain: dict[str, float], result: dict[str, Any]) -> str:
   """What a confirmation says, in one sentence."""
   metric = result['metric']

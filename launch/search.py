@@ -23,6 +23,7 @@ from evo import (
   gate,
   lineage,
   locked,
+  pace_figure,
   report,
   staircase,
   transfer,
@@ -30,8 +31,10 @@ from evo import (
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
 from evo import improvements as improvements_lib
+from evo import pace as pace_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
+from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import summary as summary_lib
 from launch import cli, enlarge, files, settings
@@ -54,7 +57,7 @@ def main(argv: list[str]) -> int:
       print(f'{workdir}/STOP is there from before: delete it to go on.')
       return 0
     if _finished(workdir, given):
-      print(f'{workdir} is finished; a larger bound would go on with it.\n')
+      print(f'{workdir} is finished; {_further(workdir)}.\n')
       print((workdir / 'summary.txt').read_text(), end='')
       return 0
     experiment_lib.prepare_backend(given)
@@ -157,10 +160,15 @@ def _report(
   larger = rows_lib.leg_rows(campaign.transferred, run)
   improvements = improvements_lib.improvements(rows, run, result, larger)
   files.write_json(workdir / 'improvements.json', improvements)
+  _export_stack(workdir, experiment.space, improvements)
+  pace = pace_lib.pace(rows, run)
+  result['hours_to_confirmed'] = _hours(pace, campaign.loop.clock.rounds())
+  if improvements['summary']['tested']:
+    pace_figure.draw(pace, improvements, run['metric'], workdir / 'pace.png')
   (workdir / 'report.md').write_text(
     report.markdown(result, rows, run, improvements)
   )
-  summary = summary_lib.summary(result, run) + '\n'
+  summary = summary_lib.summary(result, run, improvements) + '\n'
   (workdir / 'summary.txt').write_text(summary)
   files.write_json(workdir / 'result.json', result)
   if given['max_members'] == 1 and result['champion']:
@@ -194,6 +202,36 @@ def _export(
   files.write_json(folder / 'configuration.json', leg.configuration)
 
 
+def _export_stack(
+  workdir: pathlib.Path,
+  space: space_lib.Space,
+  improvements: dict[str, Any],
+) -> None:
+  """Writes what was verified, and the same without each of its changes."""
+  stack = improvements['summary']['stack']
+  if stack is None:
+    return
+  files.write_json(workdir / 'stack.json', stack)
+  folder = workdir / 'without'
+  folder.mkdir(exist_ok=True)
+  for old in folder.iterdir():
+    old.unlink()  # Of an earlier stack.
+  for name in ablation.changes(space, stack):
+    left = space.canonical(stack | {name: space.baseline[name]})
+    files.write_json(folder / f'{name}.json', left)
+
+
+def _hours(
+  pace: pace_lib.Pace, seconds: dict[int, float]
+) -> dict[str, float | None]:
+  """Until the first, fifth and tenth change was confirmed."""
+  found = {}
+  for count in (1, 5, 10):
+    number = pace.round_of(count)
+    found[str(count)] = None if number is None else seconds[number] / 3600
+  return found
+
+
 def _check_run(workdir: pathlib.Path, run: dict[str, Any]) -> None:
   """Refuses to go on with a run whose data or space have changed."""
   path = workdir / 'run.json'
@@ -213,8 +251,25 @@ def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
   if not path.exists():
     return False
   result = json.loads(path.read_text())
+  if _locked_read(workdir):
+    return result['stop_reason'] in _FINAL
   same = result['bounds'] == {name: given[name] for name in settings.BOUNDS}
   return same and result['stop_reason'] in _FINAL
+
+
+def _locked_read(workdir: pathlib.Path) -> bool:
+  """Whether the headline was read, which is done once and last."""
+  path = workdir / 'improvements.json'
+  if not path.exists():
+    return False
+  return json.loads(path.read_text())['summary'].get('locked') is not None
+
+
+def _further(workdir: pathlib.Path) -> str:
+  """How a finished search could go on."""
+  if _locked_read(workdir):
+    return 'its locked split was read: another --workdir begins a new campaign'
+  return 'a larger bound would go on with it'
 
 
 def _plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from evo import improvements, report, wording
+from evo import markdown as markdown_lib
 
 OTHER = {'x': 0.7}
 
@@ -45,9 +46,9 @@ def test_failures_are_listed(made, leg, searched):
 
 
 def test_text_from_outside_stays_text_in_a_table():
-  cell = report.cell('a|b\n<img src=x> [y](z) `w` *v* $u$ \\')
+  cell = markdown_lib.cell('a|b\n<img src=x> [y](z) `w` *v* $u$ \\')
   assert cell == (r'a\|b &lt;img src=x> \[y\](z) \`w\` \*v\* \$u\$ \\')
-  assert report.code('a`b\nc') == "a'b c"
+  assert markdown_lib.code('a`b\nc') == "a'b c"
 
 
 def test_a_hostile_choice_cannot_break_the_table(made, leg, searched, line_run):
