@@ -1,8 +1,7 @@
 """Backward elimination: a stack without the changes that carry nothing.
 
 What an ablation did not confirm is put back to the baseline, all of it at once
-if the stack loses nothing by that, else ever fewer of it, the least certain
-first. Leaving changes out one by one cannot tell, since of two that do the same
+if the stack does as well without, else all but the strongest. Leaving changes out one by one cannot tell, since of two that do the same
 either may go, but not both.
 """
 
@@ -22,7 +21,10 @@ CONTRASTS = {STACK: trial.Contrast(treatment=STACK, control=REDUCED)}
 def attempts(
   rule: ablation.Rule, evidence: dict[str, trial.Evidence]
 ) -> Iterator[tuple[str, ...]]:
-  """Changes to put back together: all candidates, then the weaker half, ...
+  """Changes to put back together: all that were not confirmed, then fewer.
+
+  Where the stack cannot do without all of them, the strongest one is left in,
+  then the two, four, eight strongest.
 
   Args:
     rule: of the ablation.
@@ -33,9 +35,10 @@ def attempts(
   weakest = sorted(
     (n for n in rule.names if n not in kept), key=lambda n: -p[n]
   )
-  while weakest:
-    yield tuple(weakest)
-    weakest = weakest[: len(weakest) // 2]
+  left_in = 0
+  while left_in < len(weakest):
+    yield tuple(weakest[: len(weakest) - left_in])
+    left_in = 2 * left_in or 1
 
 
 def reduced(

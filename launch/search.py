@@ -14,7 +14,6 @@ import pathlib
 import sys
 from typing import Any
 
-import orbax.checkpoint as ocp
 from absl import flags
 
 from evo import (
@@ -37,7 +36,7 @@ from evo import rows as rows_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import summary as summary_lib
-from launch import cli, enlarge, files, settings
+from launch import cli, enlarge, export, files, settings
 from launch import display as display_lib
 from launch import experiment as experiment_lib
 from launch import stop as stop_lib
@@ -72,7 +71,10 @@ def main(argv: list[str]) -> int:
   print(_plan(given, run, len(campaign.loop.records)), file=sys.stderr)
   with display:
     campaign.run()
-  _export(workdir, experiment, campaign)
+  if best := campaign.champion:
+    weights = (best.leg.member, best.stop)
+    champion = workdir / 'champion'
+    export.write(champion, experiment, best.leg.configuration, weights)
   _report(workdir, given, run, experiment, campaign)
   campaign.loop.log(
     'stop', reason=campaign.stop_reason, seconds=campaign.loop.clock.seconds
@@ -175,31 +177,6 @@ def _report(
     nats = result['champion']['nats_per_token']
     print(f'validation {nats:.4f} nats per token')
   print(summary, end='')
-
-
-def _export(
-  workdir: pathlib.Path,
-  experiment: experiment_lib.Experiment,
-  campaign: campaign_lib.Campaign,
-) -> None:
-  """Writes the champion: its configuration and its weights."""
-  if campaign.champion is None:
-    return
-  leg, stop = campaign.champion.leg, campaign.champion.stop
-  folder = (workdir / 'champion').resolve()
-  folder.mkdir(exist_ok=True)
-  space, state = (
-    experiment.space,
-    experiment.engine.restore_kept((leg.member, stop)),
-  )
-  weights = experiment.trainee.trained_weights(
-    space.structure(leg.configuration),
-    space.hyperparameters(leg.configuration),
-    state,
-  )
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(folder / 'weights', weights, force=True)
-  files.write_json(folder / 'configuration.json', leg.configuration)
 
 
 def _export_stack(

@@ -47,6 +47,9 @@ def make_campaign(quadratic_space):
     ablates=False,
     calibrates=False,
     larger=None,
+    locks=False,
+    cycles=1,
+    again=False,
     stop=lambda: None,
     observe=lambda campaign: None,
     steps=100,
@@ -54,6 +57,11 @@ def make_campaign(quadratic_space):
   ):
     space = space or quadratic_space
     trainee = trainee or quadratic.Quadratic()
+
+    def restart(space, **shared):
+      shared = {'population': slots, 'segments': 10} | shared
+      return strategies.make(strategy, space, **shared, **options)
+
     flops = steps * trainee.cost(()).flops_per_step
     return campaign.Campaign(
       engine.Engine(
@@ -75,6 +83,9 @@ def make_campaign(quadratic_space):
       ablates=ablates,
       calibrates=calibrates,
       larger=larger,
+      locks=locks,
+      cycles=cycles,
+      restart=restart if again else None,
       stop=stop,
       observe=observe,
     )

@@ -72,3 +72,15 @@ def test_the_null_is_what_a_greedy_rule_keeps_in_pure_noise(members):
 
 def test_one_member_finds_nothing():
   assert calibration.Noise(8, 2.0, 1.0, 1.0).null(1) == (0.0, 0.0)
+
+
+def test_what_chance_claims_at_most_is_a_quantile_of_the_greedy_gain():
+  noise = calibration.Noise(8, 2.0, 0.5, sd_paired=0.1)
+  rng = np.random.default_rng(0)
+  for members in (2, 10, 100):
+    losses = rng.normal(0, 0.1 / math.sqrt(2), (20_000, members))
+    gains = losses[:, 0] - losses.min(1)
+    expected, high = noise.claims(members)
+    assert expected == pytest.approx(gains.mean(), abs=0.003)
+    assert np.mean(gains <= high) == pytest.approx(0.95, abs=0.006)
+  assert noise.claims(1) == (0.0, 0.0)

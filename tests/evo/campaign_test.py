@@ -47,6 +47,13 @@ def after(rounds, reason='sigterm'):
 
 # What each parameter of the planted space is worth, over its whole range.
 WORTH = {'strong': 1.0, 'fair': 0.5, 'none': 0.0, 'nothing': 0.0}
+PARAMETER = {
+  'kind': 'float',
+  'low': 0,
+  'high': 1,
+  'default': 0.1,
+  'tier': 'configuration',
+}
 
 
 class Planted(quadratic.Quadratic):
@@ -61,6 +68,13 @@ class Planted(quadratic.Quadratic):
   def step(self, structure, data, hyperparameters, noise, seed, step, fraction):
     return noise, noise
 
+  data = quadratic.Quadratic.data | {'locked': ()}
+
+  def cost(self, structure):
+    found = super().cost(structure)
+    scored = found.flops_per_evaluation | {'locked': 2.0}
+    return found._replace(flops_per_evaluation=scored)
+
   def evaluate(self, structure, data, hyperparameters, noise):
     worth = sum(w * hyperparameters[name] for name, w in WORTH.items())
     return 2.0 + noise - worth
@@ -69,9 +83,7 @@ class Planted(quadratic.Quadratic):
 @pytest.fixture
 def planted():
   """Options of a campaign whose truth is known."""
-  x = {'kind': 'float', 'low': 0, 'high': 1, 'default': 0.1}
-  x |= {'tier': 'configuration'}
-  parameters = {name: x for name in WORTH}
+  parameters = dict.fromkeys(WORTH, PARAMETER)
   return {
     'trainee': Planted(),
     'space': space.Space.from_json({'name': 'p', 'parameters': parameters}),
@@ -82,10 +94,12 @@ def planted():
   }
 
 
-def verdicts(campaign, workdir):
-  """Of each parameter, from the ledger alone."""
-  planted_space = campaign.strategy.space
-  run = {
+def run_of(campaign):
+  """The content of run.json."""
+  planted_space = space.Space.from_json(
+    {'name': 'p', 'parameters': dict.fromkeys(WORTH, PARAMETER)}
+  )
+  return {
     'metric': 'negative_q',
     'segments': 10,
     'finds_schedules': campaign.strategy.finds_schedules,
@@ -94,14 +108,23 @@ def verdicts(campaign, workdir):
     'baseline': planted_space.baseline,
     'data_digest': 'none',
   }
-  known = records(workdir)
+
+
+def said(campaign, workdir):
+  """The content of improvements.json, from the ledger alone."""
+  run, known = run_of(campaign), records(workdir)
   result = result_lib.result(
     known, run, seconds={}, compilations={}, stop_reason=None
   )
   rows = rows_lib.leg_rows(known, run)
   larger = rows_lib.leg_rows(campaign.transferred, run)
-  found = improvements.improvements(rows, run, result, larger)
-  return {x['parameter']: x for x in found['improvements']}
+  return improvements.improvements(rows, run, result, larger)
+
+
+def verdicts(campaign, workdir):
+  """Of each parameter, from the ledger alone."""
+  found = said(campaign, workdir)['improvements']
+  return {x['parameter']: x for x in found}
 
 
 def test_an_ablation_tells_what_carries_the_gain(
@@ -196,6 +219,120 @@ def test_another_champion_has_runs_of_its_own_at_the_larger_scale(
   assert members[0] != members[1]
   folders = {path.name for path in (tmp_path / 'transfer').iterdir()}
   assert folders == {f'champion-{member}' for member in members}
+
+
+@pytest.fixture
+def compounding(planted):
+  """Options of a campaign in two cycles that ends with the locked split."""
+  own = {'cycles': 2, 'again': True, 'locks': True}
+  return planted | own | {'bounds': bounds_lib.Bounds(members=40)}
+
+
+def test_a_cycle_starts_from_what_the_one_before_it_kept(
+  tmp_path, make_campaign, compounding
+):
+  campaign = make_campaign(tmp_path, **compounding)
+  campaign.run()
+  first, *_ = said(campaign, tmp_path)['summary']['cycles']
+  assert first['passed'] and first['kept'] == first['confirmed'] > 0
+  legs = [
+    (record['cycle'], leg)
+    for record in records(tmp_path)
+    if record['phase'] == 'search'
+    for leg in record['legs']
+  ]
+  start = next(leg['configuration'] for cycle, leg in legs if cycle == 1)
+  kept = {
+    x['parameter']: x['after']
+    for x in said(campaign, tmp_path)['improvements']
+    if x['cycle'] == 0 and x['kept']
+  }
+  base = dict.fromkeys(WORTH, 0.1)
+  assert start == base | kept
+  # The second search has another seed, and so has every member of it.
+  assert len({leg['seed'] for _, leg in legs}) == len({c for c, _ in legs})
+  members = [leg['member'] for _, leg in legs if leg['start'] == 0]
+  assert len(set(members)) == len(members) == 40
+
+
+def test_the_ledger_tells_the_stack_that_the_campaign_kept(
+  tmp_path, make_campaign, compounding
+):
+  campaign = make_campaign(tmp_path, **compounding)
+  campaign.run()
+  summary = said(campaign, tmp_path)['summary']
+  assert summary['stack'] == campaign.stack
+  assert campaign.stack['none'] == campaign.stack['nothing'] == 0.1
+  gain = sum(w * (campaign.stack[name] - 0.1) for name, w in WORTH.items())
+  assert summary['locked']['low'] <= gain <= summary['locked']['high']
+  # The whole gain is more than that of either cycle.
+  gains = [c['gain']['mean'] for c in summary['cycles'] if c['passed']]
+  assert summary['locked']['mean'] > max(gains)
+
+
+def test_the_locked_split_is_read_last_and_once(
+  tmp_path, make_campaign, compounding
+):
+  make_campaign(tmp_path, **compounding).run()
+  phases = [record['phase'] for record in records(tmp_path)]
+  first = phases.index('locked')
+  assert set(phases[first:]) == {'locked'}
+  legs = [leg for record in records(tmp_path) for leg in record['legs']]
+  reads = [leg for leg in legs if 'locked' in leg['splits']]
+  assert [leg['arm'] for leg in reads].count('stack') == 8
+  assert len(reads) == 16 and len({leg['seed'] for leg in reads}) == 8
+  assert all(leg['splits'] == ['locked'] for leg in reads)
+
+
+def test_without_a_verified_stack_the_locked_split_is_not_read(
+  tmp_path, make_campaign, compounding
+):
+  class Nothing(Planted):
+    def evaluate(self, structure, data, hyperparameters, noise):
+      return 2.0 + noise
+
+  campaign = make_campaign(tmp_path, **compounding | {'trainee': Nothing()})
+  campaign.run()
+  assert campaign.stack is None
+  assert 'locked' not in {record['phase'] for record in records(tmp_path)}
+
+
+@pytest.mark.parametrize('share', [0.3, 0.6, 0.9, 0.99])
+def test_a_campaign_in_cycles_goes_on_to_what_an_unbroken_one_comes_to(
+  tmp_path, make_campaign, monkeypatch, compounding, share
+):
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  unbroken = make_campaign(whole, **compounding)
+  unbroken.run()
+  rounds = int(share * len(records(whole)))
+  make_campaign(parts, stop=after(rounds), **compounding).run()
+  assert len(records(parts)) == rounds
+  resumed = make_campaign(parts, **compounding)
+  resumed.run()
+  assert records(parts) == records(whole)
+  assert said(resumed, parts) == said(unbroken, whole)
+  assert resumed.stack == unbroken.stack
+
+
+def test_a_budget_too_small_for_all_changes_tests_the_largest(
+  tmp_path, make_campaign, planted
+):
+  planted |= {'bounds': bounds_lib.Bounds(flops=128 * 604.0)}
+  campaign = make_campaign(tmp_path, **planted)
+  campaign.run()
+  found = said(campaign, tmp_path)
+  assert campaign.loop.flops <= 128 * 604.0
+  tested = [x for x in found['improvements'] if x['n']]
+  rest = [x for x in found['improvements'] if not x['n']]
+  assert tested and rest
+  assert all(x['verdict'] == 'undecided' for x in rest)
+  assert all(x['effect'] is None and x['p_adjusted'] is None for x in rest)
+
+  def size(x):
+    return abs(x['after'] - x['before'])
+
+  assert min(map(size, tested)) >= max(map(size, rest))
 
 
 def test_no_seed_is_used_for_two_things(tmp_path, make_campaign, planted):

@@ -94,7 +94,7 @@ def verified(champion, worth, rng, *, smallest, force=False):
       gate.BASELINE: verification.constant(SPACE.baseline, 4),
       gate.CHAMPION: verification.constant(champion, 4),
     },
-    gate.CONTRASTS,
+    gate.contrasts(),
     settled=gate.settled(smallest),
     first_member=MEMBERS,
     **options,
