@@ -13,7 +13,7 @@ _LEFT_OUT = (
   'Which of the changes matter (ablation), and whether they hold for a larger'
   ' model (transfer), was left out.'
 )
-_HOURS = (1, 5, 10)
+_TOLD = (1, 5, 10)
 
 
 def verdicts(improvements: Record, metric: str) -> str:
@@ -62,11 +62,11 @@ def pace(
     _cycles(improvements['summary']['cycles'], metric),
     _tiers(pace_lib.tiers(improvements['improvements']), metric),
   ]
-  hours = result.get('hours_to_confirmed') or {}
+  seconds = result.get('seconds_to_confirmed') or {}
   if said := [
-    f'the {_ordinal(n)} after {wording.duration(3600 * hours[str(n)])}'
-    for n in _HOURS
-    if hours.get(str(n)) is not None
+    f'the {_ordinal(n)} after {wording.duration(seconds[str(n)])}'
+    for n in _TOLD
+    if seconds.get(str(n)) is not None
   ]:
     parts.append(f'Confirmed changes: {", ".join(said)}.')
   return '\n\n'.join(parts)

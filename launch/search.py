@@ -164,7 +164,8 @@ def _report(
   files.write_json(workdir / 'improvements.json', improvements)
   _export_stack(workdir, experiment.space, improvements)
   pace = pace_lib.pace(rows, run)
-  result['hours_to_confirmed'] = _hours(pace, campaign.loop.clock.rounds())
+  times = campaign.loop.clock.rounds()
+  result['seconds_to_confirmed'] = _seconds(pace, times)
   if improvements['summary']['tested']:
     pace_figure.draw(pace, improvements, run['metric'], workdir / 'pace.png')
   (workdir / 'report.md').write_text(
@@ -198,14 +199,14 @@ def _export_stack(
     files.write_json(folder / f'{name}.json', left)
 
 
-def _hours(
+def _seconds(
   pace: pace_lib.Pace, seconds: dict[int, float]
 ) -> dict[str, float | None]:
   """Until the first, fifth and tenth change was confirmed."""
   found = {}
   for count in (1, 5, 10):
     number = pace.round_of(count)
-    found[str(count)] = None if number is None else seconds[number] / 3600
+    found[str(count)] = None if number is None else seconds[number]
   return found
 
 

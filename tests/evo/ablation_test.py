@@ -393,3 +393,37 @@ def test_in_pure_noise_greed_keeps_a_harmonic_number_less_one():
   orders = list(itertools.permutations(range(6)))
   mean = sum(map(ablation.greedy_keeps, orders)) / len(orders)
   assert mean == pytest.approx(sum(1 / i for i in range(2, 7)))
+
+
+STACK = BASE | {'rate': 0.9, 'depth': 3, 'norm': 'layer', 'bias': True}
+
+
+def test_without_a_bound_every_change_is_left_out_and_made_alone():
+  found = ablation.extent(SPACE, STACK, None)
+  assert found == ablation.Extent(('rate', 'depth', 'norm', 'bias'))
+  assert found.alone
+
+
+@pytest.mark.parametrize(
+  'runs,names,alone',
+  [
+    (60, ('rate', 'depth', 'norm', 'bias'), True),
+    (59, ('rate', 'depth', 'norm', 'bias'), False),
+    (36, ('rate', 'depth', 'norm', 'bias'), False),
+    (35, ('rate', 'norm', 'bias'), False),
+    (18, ('norm',), False),
+    (17, (), False),
+    (-5, (), False),
+  ],
+)
+def test_a_small_budget_tests_the_largest_changes(runs, names, alone):
+  # Six pairs; the stack and the baseline are two arms of them.
+  assert ablation.extent(SPACE, STACK, runs) == ablation.Extent(names, alone)
+
+
+def test_only_what_is_tested_has_arms():
+  tested = ablation.Extent(('rate', 'norm'), alone=False)
+  arms = ablation.arms(SPACE, STACK, tested)
+  assert set(arms) == {'stack', 'baseline', 'without rate', 'without norm'}
+  contrasts = ablation.contrasts(SPACE, STACK, tested)
+  assert set(contrasts) == {'without rate', 'without norm'}

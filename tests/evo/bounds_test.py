@@ -18,7 +18,7 @@ def engine(slots=4):
   )
 
 
-def make(confirmation=0, takes_over=False, finishes=True, **given):
+def make(confirmation=0, takes_over=False, finishes=True, shares=None, **given):
   strategy = types.SimpleNamespace(
     evaluations=1, takes_over=takes_over, finishes=finishes
   )
@@ -28,6 +28,7 @@ def make(confirmation=0, takes_over=False, finishes=True, **given):
     strategy,
     confirmation=confirmation,
     confirmation_evaluations=2,
+    **shares or {},
   )
 
 
@@ -106,3 +107,63 @@ def test_the_bound_that_binds_first_is_named():
   allowance = make(minutes=1.0, flops=50.0)
   allowance.plan = {'minutes': 1.0, 'flops': 1e6}
   assert allowance.exhausted() == 'max_flops'
+
+
+def test_a_cycle_gets_its_share_of_the_members():
+  # Four slots: the search of a cycle has at least sixteen members.
+  allowance = make(members=60)
+  allowance.begin_cycle(3)
+  assert allowance.fresh() == 20
+  allowance.start([leg(i) for i in range(20)])
+  assert allowance.fresh() == 0
+  allowance.begin_cycle(2)
+  assert allowance.fresh() == 20
+  allowance.start([leg(i) for i in range(20, 40)])
+  allowance.begin_cycle(1)
+  assert allowance.fresh() == 20
+
+
+def test_of_a_few_members_there_are_rather_fewer_cycles():
+  for members, first in ((24, 24), (32, 16), (40, 20), (47, 24), (48, 16)):
+    allowance = make(members=members)
+    allowance.begin_cycle(3)
+    assert allowance.fresh() == first
+
+
+def test_a_cycle_gets_its_share_of_the_flops_its_search_a_share_of_that():
+  # A member costs 105 at most.
+  allowance = make(flops=105 * 200.0, shares={'search_share': 0.5})
+  allowance.begin_cycle(2)
+  assert allowance.fresh() == 50
+  allowance.start([leg(i) for i in range(50)])
+  assert allowance.fresh() == 0
+  allowance.verify([leg(i) for i in range(50, 60)], evaluations=2)
+  allowance.begin_cycle(1)
+  left = 105 * 150 - 10 * 110
+  assert allowance.fresh() == left // 2 // 105
+  assert allowance.verifications() == left // 110
+
+
+def test_a_search_leaves_room_for_its_confirmation():
+  shares = {'search_share': 0.9}
+  allowance = make(flops=105 * 40.0, confirmation=20, shares=shares)
+  allowance.begin_cycle(1)
+  assert allowance.fresh() == (105 * 40 - 20 * 110) // 105
+
+
+def test_what_is_held_back_is_free_once_it_is_released():
+  # A run of a confirmation costs 110 at most.
+  shares = {'held_share': 0.2, 'held_runs': 4}
+  allowance = make(flops=1e4, shares=shares)
+  assert allowance.left() == 8000 - 440
+  assert allowance.verifications() == (8000 - 440) // 110
+  allowance.release(held_runs=2)
+  assert allowance.left() == 1e4 - 220
+  allowance.release()
+  assert allowance.left() == 1e4
+
+
+def test_a_bound_with_room_for_fewer_than_are_needed_is_the_reason():
+  allowance = make(flops=105 * 10.0)
+  assert allowance.exhausted() == 'done'
+  assert allowance.exhausted(least=11) == 'max_flops'

@@ -145,3 +145,19 @@ def test_a_clear_gain_passes_early_and_a_clear_loss_ends_early():
   assert all(map(gate.passed, better)) and not any(map(gate.passed, worse))
   for found in (better, worse):
     assert np.mean([end.n for end in found]) < 7
+
+
+def test_a_later_champion_has_to_beat_what_its_cycle_started_from():
+  found = gate.contrasts(first=False)
+  assert next(iter(found)) == gate.CHAMPION
+  assert found[gate.CHAMPION] == trial.Contrast(gate.CHAMPION, gate.STACK)
+  assert found[gate.TOTAL] == trial.Contrast(gate.CHAMPION, gate.BASELINE)
+  # What stands beside it neither ends the gate nor keeps it open.
+  clear, unclear = (
+    evidence([1.0, 1.2, 0.9, 1.1, 1.0, 0.8]),
+    evidence([1, -1] * 3),
+  )
+  settle = gate.settled(worth=0.0)
+  assert settle({gate.CHAMPION: unclear, gate.TOTAL: clear}) == set()
+  both = {gate.CHAMPION, gate.TOTAL}
+  assert settle({gate.CHAMPION: clear, gate.TOTAL: unclear}) == both

@@ -210,3 +210,49 @@ def test_where_all_diverged_there_is_no_champion(
   assert (result['champion'], result['gain']) == (None, None)
   assert result['diverged'] == result['members'] == 12
   assert result['flops'] > 0
+
+
+def test_in_a_later_cycle_the_gate_is_against_where_it_started(
+  made, leg, searched, ended
+):
+  """The gain is that over the first baseline all the same."""
+
+  def gate(first, by_arm):
+    legs, results = [], []
+    for i in range(2):
+      for j, (arm, loss) in enumerate(by_arm.items()):
+        own = {'seed': 90 + i, 'arm': arm, 'splits': ['confirm', 'search']}
+        made = leg(
+          first + 3 * i + j, THIRD if arm == 'champion' else OTHER, **own
+        )
+        legs.append(made)
+        results.append(ended(made, 9.0, loss[i]))
+    return 'confirm', legs, results
+
+  rounds = (
+    searched((leg(0), 2.0), (leg(1, OTHER), 1.0), (leg(2, THIRD), 0.9)),
+    gate(3, {'baseline': (2, 2.1), 'champion': (1, 1.2), 'stack': (1.1, 1.0)}),
+  )
+  result, rows, _ = made(*rounds)
+  assert result['gain']['mean'] == pytest.approx(0.95)
+  pairs = result_lib.last_pairs(rows)
+  assert pairs.evidence((2,)).gains == pytest.approx((0.1, -0.2))
+
+
+def test_the_champion_is_that_of_the_last_cycle_with_a_gate(
+  made, leg, searched, confirmed, monkeypatch
+):
+  rounds = (
+    searched((leg(0), 2.0), (leg(1, OTHER), 1.0)),
+    confirmed(2, [(2.0, 1.5), (2.2, 1.9)]),
+    searched((leg(6, OTHER), 1.1), (leg(7, THIRD), 0.8)),
+  )
+  result, rows, run = made(*rounds)
+  assert result['champion']['member'] == 7
+  later = [row | {'cycle': int(row['member'] > 5)} for row in rows]
+  monkeypatch.setattr(result_lib.rows_lib, 'leg_rows', lambda *_: later)
+  again = result_lib.result(
+    [], run, seconds={}, compilations={}, stop_reason=None
+  )
+  assert again['champion']['member'] == 1
+  assert again['gain']['mean'] == pytest.approx(0.4)

@@ -422,7 +422,7 @@ def test_a_whole_campaign_gives_a_verdict_on_every_change(
 ):
   flags = [
     *small,
-    '--phases=calibrate,search,confirm,ablate,transfer',
+    '--phases=calibrate,search,confirm,ablate,transfer,locked',
     '--confirm_seeds=6',
     '--member_tokens=10240',
     f'--workdir={tmp_path}/run',
@@ -450,14 +450,31 @@ def test_a_whole_campaign_gives_a_verdict_on_every_change(
   assert depths == {2}
   report = (run / 'report.md').read_text()
   assert 'of these' in report and 'confirmed' in report
-  # All of it is there to the last digit once the run is repeated.
-  assert 'is finished' in launch('search', *flags).out
+  assert report.splitlines()[2].startswith('**Verified: ')
+  assert (run / 'pace.png').read_bytes().startswith(b'\x89PNG')
+  locked = value['summary']['locked']
+  assert locked['n'] == 8 and locked['low'] < locked['mean'] < locked['high']
+  stack = read(run / 'stack.json')
+  assert stack == value['summary']['stack']
+  kept = {name for name, x in found.items() if x['kept']}
+  without = {path.stem for path in (run / 'without').iterdir()}
+  assert without == kept
+  for name in kept:
+    left = read(run / 'without' / f'{name}.json')
+    assert left == stack | {name: result['baseline']['configuration'][name]}
+  assert result['seconds_to_confirmed']['1'] < result['seconds']
+  # The headline was read: there is no going on from here.
+  again = launch('search', *flags, '--max_members=40')
+  assert 'is finished; its locked split was read' in again.out
+  assert read(run / 'result.json') == result
 
 
 @pytest.mark.parametrize(
   'flag',
   [
     '--phases=search,ablate',
+    '--phases=confirm,search',
+    '--phases=search,confirm,locked',
     '--transfer=depth',
     '--transfer=learning_rate:2',
     '--transfer=nothing:2',
