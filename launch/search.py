@@ -19,7 +19,6 @@ from absl import flags
 from evo import (
   ablation,
   calibration,
-  gate,
   lineage,
   locked,
   pace_figure,
@@ -36,7 +35,7 @@ from evo import rows as rows_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import summary as summary_lib
-from launch import cli, enlarge, export, files, settings
+from launch import cli, enlarge, export, files, plan, settings
 from launch import display as display_lib
 from launch import experiment as experiment_lib
 from launch import stop as stop_lib
@@ -68,7 +67,7 @@ def main(argv: list[str]) -> int:
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'run.json', run)
   campaign.loop.log('start', round=len(campaign.loop.records), command=sys.argv)
-  print(_plan(given, run, len(campaign.loop.records)), file=sys.stderr)
+  print(plan.plan(given, run, len(campaign.loop.records)), file=sys.stderr)
   with display:
     campaign.run()
   if best := campaign.champion:
@@ -110,7 +109,7 @@ def _campaign(
       given['max_members'] or None, given['max_flops'], given['max_minutes']
     ),
     seed=given['seed'],
-    pairs=_pairs(given),
+    pairs=plan.pairs(given),
     calibrates=calibration.PHASE in phases,
     ablates=ablation.PHASE in phases,
     larger=larger,
@@ -123,12 +122,6 @@ def _campaign(
     stop=stop_lib.StopSignals(pathlib.Path(given['workdir'])).reason,
     observe=display.update,
   )
-
-
-def _pairs(given: dict[str, Any]) -> int:
-  """The most that the gate may take; one member alone is not confirmed."""
-  alone = given['max_members'] == 1 or gate.PHASE not in given['phases']
-  return 0 if alone else given['confirm_seeds']
 
 
 def _report(
@@ -248,27 +241,6 @@ def _further(workdir: pathlib.Path) -> str:
   if _locked_read(workdir):
     return 'its locked split was read: another --workdir begins a new campaign'
   return 'a larger bound would go on with it'
-
-
-def _plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:
-  """What is going to be done and what it costs, in a few lines."""
-  member = run['flops_per_member']
-  steps = run['segments'] * run['steps_per_segment']
-  lines = [
-    f'{given["strategy"]} over {given["space"]}: members of'
-    f' {run["weights"] / 1e6:.2f}M weights, {steps} steps of'
-    f' {run["tokens_per_step"]} tokens, {member:.2g} FLOPs each'
-  ]
-  if given['max_members']:
-    runs = given['max_members']
-    pairs = _pairs(given)
-    lines.append(
-      f'at most {runs} members and {2 * pairs} runs to confirm:'
-      f' {(runs + 2 * pairs) * member:.2g} FLOPs'
-    )
-  if rounds:
-    lines.append(f'resuming after round {rounds - 1}')
-  return '\n'.join(lines)
 
 
 def run() -> None:

@@ -33,7 +33,8 @@ _PHASES = {
 }
 # A search of so many minutes is a whole campaign unless it is told otherwise.
 _CAMPAIGN_MINUTES = 30
-_CAMPAIGN = {'phases': list(_PHASES), 'confirm_seeds': 16}
+# Pairs that the changes of a champion may take.
+_CAMPAIGN_PAIRS = 16
 BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 
 
@@ -51,7 +52,7 @@ def define() -> None:
     'confirm_seeds',
     4,
     'Most paired runs from scratch of champion and baseline; 0 leaves them'
-    f' out. By default {_CAMPAIGN["confirm_seeds"]} in a whole campaign.',
+    f' out. By default {_CAMPAIGN_PAIRS} where changes are ablated.',
   )
   flags.DEFINE_list(
     'phases',
@@ -147,15 +148,19 @@ def values() -> dict[str, Any]:
 
 def _campaign(given: dict[str, Any]) -> dict[str, Any]:
   """What flags that were not given are: a whole campaign's, or the run's."""
-  unset = [name for name in _CAMPAIGN if flags.FLAGS[name].using_default_value]
+  names = ('phases', 'confirm_seeds')
+  unset = [name for name in names if flags.FLAGS[name].using_default_value]
   path = pathlib.Path(given['workdir']) / 'run.json'
   if path.exists():
     # A larger bound must not make another run of it.
     before = json.loads(path.read_text()).get('flags', {})
     return {name: before[name] for name in unset if name in before}
-  if (given['max_minutes'] or 0) < _CAMPAIGN_MINUTES:
-    return {}
-  return {name: _CAMPAIGN[name] for name in unset}
+  found = {name: given[name] for name in names}
+  if 'phases' in unset and (given['max_minutes'] or 0) >= _CAMPAIGN_MINUTES:
+    found['phases'] = list(_PHASES)
+  if 'confirm_seeds' in unset and 'ablate' in found['phases']:
+    found['confirm_seeds'] = _CAMPAIGN_PAIRS
+  return found
 
 
 def _check_phases(given: dict[str, Any]) -> None:

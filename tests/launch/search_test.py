@@ -488,3 +488,38 @@ def test_phases_and_scales_that_cannot_be_are_refused(
   assert process.returncode == 2
   assert 'expected' in process.err.splitlines()[-1]
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize(
+  'flags,phases,pairs',
+  [
+    (['--max_minutes=29'], 'search,confirm', 4),
+    (
+      ['--max_minutes=30'],
+      'calibrate,search,confirm,ablate,transfer,locked',
+      16,
+    ),
+    (['--max_minutes=30', '--phases=search,confirm'], 'search,confirm', 4),
+    (['--max_members=40', '--phases=search,confirm,ablate'],)
+    + ('search,confirm,ablate', 16),
+  ],
+)
+def test_from_half_an_hour_on_a_search_is_a_whole_campaign(
+  flags, phases, pairs, launch, small, tmp_path
+):
+  own = [f for f in small if '--confirm_seeds' not in f and '--max' not in f]
+  process = launch(
+    'search', *own, *flags, f'--workdir={tmp_path}/run', wait=False
+  )
+  wait_for_rounds(tmp_path / 'run', 1)
+  process.send_signal(signal.SIGTERM)
+  process.communicate(timeout=60)
+  given = read(tmp_path / 'run/run.json')['flags']
+  assert given['phases'] == phases.split(',')
+  assert given['confirm_seeds'] == pairs
+  # It is the same run with another bound, on either side of half an hour.
+  (tmp_path / 'run/STOP').touch()
+  again = launch(
+    'search', *own, '--max_minutes=31', f'--workdir={tmp_path}/run'
+  )
+  assert again.returncode == 0 and 'STOP' in again.out
