@@ -7,6 +7,7 @@ from etils import epath
 from evo import space as space_lib
 from evo import transfer
 from launch import experiment as experiment_lib
+from models import language_model
 
 TOKENS = 'tokens'  # Of a member's training, in place of a parameter.
 
@@ -51,16 +52,33 @@ def enlarged(
   return space_lib.Space.from_json(value)
 
 
+def load_trainee(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> language_model.LanguageModel:
+  """The transformer on the text that --transfer_data names, if it does.
+
+  Raises:
+    ValueError: the text is too short.
+    OSError: it cannot be read.
+  """
+  if not given['transfer_data']:
+    return experiment.trainee
+  data = {'data': given['transfer_data']}
+  return experiment_lib.load_trainee(given | data, experiment.space)
+
+
 def larger(
   given: dict[str, Any],
   experiment: experiment_lib.Experiment,
+  trainee: language_model.LanguageModel,
   folder: epath.Path,
 ) -> transfer.Larger:
   """Where the confirmed changes of a search are tried again.
 
   Args:
     given: the flags of the search.
-    experiment: of the search, whose text is used.
+    experiment: of the search.
+    trainee: of `load_trainee`.
     folder: of its checkpoints.
   """
   scale = factors(given['transfer'], experiment.space)
@@ -73,8 +91,7 @@ def larger(
   if given['member_flops'] is not None:
     # A baseline of the larger scale gets so many times the tokens.
     costs = [
-      experiment.trainee.cost(s.structure(s.baseline))
-      for s in (experiment.space, space)
+      trainee.cost(s.structure(s.baseline)) for s in (experiment.space, space)
     ]
     rates = [cost.flops_per_step / cost.tokens_per_step for cost in costs]
     own['member_flops'] = given['member_flops'] * times * rates[1] / rates[0]
@@ -86,5 +103,5 @@ def larger(
         values[name] = values[name] * factor
     return space.canonical(values)
 
-  engine = experiment_lib.engine(given | own, space, experiment.trainee)
+  engine = experiment_lib.engine(given | own, space, trainee)
   return transfer.Larger(engine, enlarge)

@@ -100,7 +100,8 @@ def _campaign(
   phases, larger = given['phases'], None
   if transfer.PHASE in phases:
     enlarge.factors(given['transfer'], experiment.space)
-    larger = functools.partial(enlarge.larger, given, experiment)
+    trainee = enlarge.load_trainee(given, experiment)
+    larger = functools.partial(enlarge.larger, given, experiment, trainee)
   return campaign_lib.Campaign(
     experiment.engine,
     experiment.strategy,

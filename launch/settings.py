@@ -72,6 +72,7 @@ def define() -> None:
     'depth:2,tokens:2',
     'Scale at which confirmed changes are tried again: factors of parameters.',
   )
+  string('transfer_data', '', 'Text for that, instead of --data.')
   number(
     'search_share',
     0.5,

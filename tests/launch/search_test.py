@@ -425,8 +425,11 @@ def test_a_whole_campaign_gives_a_verdict_on_every_change(
     '--phases=calibrate,search,confirm,ablate,transfer,locked',
     '--confirm_seeds=6',
     '--member_tokens=10240',
+    f'--transfer_data={tmp_path}/other.txt',
     f'--workdir={tmp_path}/run',
   ]
+  lines = [f'{i} and {i} make {2 * i}, said they.\n' for i in range(8000)]
+  (tmp_path / 'other.txt').write_text(''.join(lines))
   process = launch('search', *flags)
   assert process.returncode == 0, process.err
   run, result = tmp_path / 'run', read(tmp_path / 'run' / 'result.json')
@@ -476,6 +479,7 @@ def test_a_whole_campaign_gives_a_verdict_on_every_change(
     '--phases=confirm,search',
     '--phases=search,confirm,locked',
     '--transfer=depth',
+    '--transfer_data=nowhere.txt',
     '--transfer=learning_rate:2',
     '--transfer=nothing:2',
   ],
