@@ -1,5 +1,6 @@
 """The part of a report that is about changes: verdicts, pace, tiers, scale."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,8 +79,12 @@ def commands(improvements: Record, run: Record) -> str | None:
     return None
   flags = run['flags']
   own = ('data', 'tokenizer', 'space', 'member_tokens', 'member_flops')
-  folder = markdown_lib.code(flags['workdir'])
-  given = [f'--{n}={markdown_lib.code(flags[n])}' for n in own if flags.get(n)]
+
+  def quoted(name: str) -> str:
+    return shlex.quote(markdown_lib.code(flags[name]))
+
+  folder = quoted('workdir')
+  given = [f'--{name}={quoted(name)}' for name in own if flags.get(name)]
   train = ' \\\n  '.join(
     ['python -m launch.train', f'--configuration={folder}/stack.json', *given]
   )

@@ -379,3 +379,35 @@ def test_the_ledger_tells_the_evidence_that_the_trial_had(
   for name, said in by_name(value).items():
     expected = ablation.improvement(name, rule, asker.evidence, passed=False)
     assert expected.items() <= said.items()
+
+
+def locked_round(leg, ended, first, losses):
+  legs, results = [], []
+  for i, pair in enumerate(losses):
+    for j, (arm, loss) in enumerate(zip(('baseline', 'stack'), pair)):
+      configuration = STACK if j else BASE
+      own = {'seed': 200 + i, 'arm': arm, 'splits': ['locked']}
+      begun = leg(first + 2 * i + j, configuration, **own)
+      legs.append(begun)
+      result = ended(begun, loss)
+      results.append(result | {'metrics': {'locked': loss} if loss else {}})
+  return 'locked', legs, results
+
+
+def test_the_headline_is_the_stack_on_the_locked_split(
+  found, ablated, leg, ended
+):
+  pairs = [(2.0 + x, 1.6 - x) for x in (0.0, 0.01, 0.02, 0.0) * 2]
+  value = found(ablated(6, noisy()), locked_round(leg, ended, 100, pairs))
+  locked = value['summary']['locked']
+  assert locked['mean'] == pytest.approx(0.415) and locked['n'] == 8
+  assert locked['low'] < 0.415 < locked['high']
+  assert locked['baseline'] == pytest.approx(2.0075)
+  assert locked['stack'] == pytest.approx(1.5925)
+
+
+@pytest.mark.parametrize('n,failed', [(7, False), (8, True)])
+def test_half_a_headline_is_none(n, failed, found, ablated, leg, ended):
+  pairs = [(2.0, 1.6)] * (n - 1) + [(2.0, None if failed else 1.6)]
+  value = found(ablated(6, noisy()), locked_round(leg, ended, 100, pairs))
+  assert value['summary']['locked'] is None

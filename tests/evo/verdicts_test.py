@@ -1,0 +1,155 @@
+"""Tests of what a report says about changes."""
+
+import pytest
+
+from evo import pace as pace_lib
+from evo import verdicts, wording
+
+NOTHING = {'effect': None, 'low': None, 'high': None}
+RUN = {
+  'flags': {
+    'workdir': 'runs/x',
+    'data': 'in put.txt',
+    'tokenizer': 'byte',
+    'space': 'nanogpt',
+    'member_tokens': 92160,
+    'member_flops': None,
+  }
+}
+
+
+def change(name, verdict, effect=None, **values):
+  known = effect is not None
+  return {
+    'parameter': name,
+    'tier': 'objective',
+    'cycle': 1,
+    'before': 0.1,
+    'after': 0.25,
+    'screen': -0.03,
+    'kept': verdict == 'confirmed',
+    'verdict': verdict,
+    'effect': effect,
+    'low': effect - 0.01 if known else None,
+    'high': effect + 0.01 if known else None,
+    'n': 6 if known else 0,
+    'p_adjusted': 0.01234 if known else None,
+    'add_one_in': {'effect': -0.05} if known else NOTHING,
+    'at_scale': None,
+  } | values
+
+
+@pytest.fixture
+def content():
+  """Content of improvements.json."""
+  scale = {'effect': -0.2, 'low': -0.3, 'high': -0.1, 'n': 6, 'sign': 'same'}
+  own = {'effect': -0.03, 'low': -0.05, 'high': -0.01, 'n': 3, 'sign': 'same'}
+  changes = [
+    change('rate', 'confirmed', -0.04, at_scale=own),
+    change('decay', 'refuted', 0.002),
+    change('norm', 'undecided'),
+  ]
+  cycle = {
+    'cycle': 1,
+    'gain': {'mean': 0.05, 'low': 0.03, 'high': 0.07, 'n': 6},
+    'flops': 2e15,
+    'gain_per_exaflop': 25.0,
+    'members': 40,
+    'greedy_kept': 7,
+    'changes': 3,
+    'confirmed': 1,
+    'kept': 1,
+    'sum_of_single_gains': None,
+  }
+  return {
+    'improvements': changes,
+    'summary': {
+      'changes': 3,
+      'confirmed': 1,
+      'refuted': 1,
+      'undecided': 1,
+      'level': 0.05,
+      'left_out': None,
+      'stack': {'rate': 0.25},
+      'stack_at_scale': scale,
+      'locked': {
+        'mean': 0.06,
+        'low': 0.05,
+        'high': 0.07,
+        'n': 8,
+        'baseline': 2.0,
+        'stack': 1.94,
+      },
+      'cycles': [cycle],
+    },
+  }
+
+
+def test_the_headline_holds_gain_scale_counts_and_why_it_stopped(content):
+  result = {'metric': 'bpb', 'stop_reason': 'max_minutes'}
+  assert wording.verified(result, content) == (
+    'Verified: +0.0600 bpb (3.0%) over the baseline on the locked split (95%'
+    ' interval [+0.0500, +0.0700], 8 fresh seeds), and +0.2000 [+0.1000,'
+    ' +0.3000] at a larger scale; 1 confirmed, 1 refuted and 1 undecided of 3'
+    ' changes tried; stopped, because the bound on time was reached'
+    ' (--max_minutes).'
+  )
+  content['summary']['locked'] = None
+  assert wording.verified(result, content) is None
+
+
+def test_every_change_has_a_row_with_its_numbers_or_dashes(content):
+  text = verdicts.verdicts(content, 'bpb')
+  assert text.startswith(
+    '**1 confirmed, 1 refuted and 1 undecided of 3 changes'
+  )
+  rows = [line for line in text.splitlines() if line.startswith('| ')]
+  assert len(rows) == 5
+  cells = [cell.strip() for cell in rows[2].strip('|').split('|')]
+  assert cells == ['rate', 'objective', '1', '0.1', '0.25', '-0.0300'] + [
+    '-0.0400',
+    r'\[-0.0500, -0.0300\]',
+    '6',
+    '0.012',
+    '-0.0500',
+    '-0.0300 (same)',
+    'confirmed',
+    'yes',
+  ]
+  assert rows[4].split('|')[7:11] == [' - ', ' - ', ' 0 ', ' - ']
+  assert '-0.2000 [-0.3000, -0.1000] there, over 6 pairs' in text
+
+
+def test_what_was_left_out_is_said(content):
+  content['summary']['stack_at_scale'] = None
+  assert '(transfer) was left out' in verdicts.verdicts(content, 'bpb')
+  content['summary']['left_out'] = 'ablation'
+  text = verdicts.verdicts(content, 'bpb')
+  assert '(ablation)' in text and '|' not in text
+
+
+def test_pace_tells_quarters_cycles_tiers_and_when(content):
+  pace = pace_lib.Pace(
+    flops=100.0,
+    screen=[(0.0, 0.0), (10.0, 0.07)],
+    verified=[(0.0, 0.0), (60.0, 0.05)],
+    null=[(0.0, 0.0), (10.0, 0.01)],
+    null_high=[(0.0, 0.0), (10.0, 0.02)],
+    confirmed=[(80.0, 5, 1)],
+  )
+  result = {'seconds_to_confirmed': {'1': 90.0, '5': None, '10': None}}
+  text = verdicts.pace(pace, content, result, 'bpb')
+  assert '| 50% | +0.0000 | +0.0700 | +0.0100 |' in text
+  assert '| 75% | +0.0500 | +0.0700 | +0.0100 |' in text
+  assert r'| 1 | +0.0500 | \[+0.0300, +0.0700\] | 2e+15 | 25 | 40 | 7 |' in text
+  assert '| objective | 3 | 1 | 1 | 1 | +0.0400 |' in text
+  assert text.endswith('Confirmed changes: the first after 1.5 min.')
+
+
+def test_commands_train_the_stack_and_test_a_change_again(content):
+  text = verdicts.commands(content, RUN)
+  assert "--configuration=runs/x/stack.json \\\n  --data='in put.txt'" in text
+  assert '--against=runs/x/without/PARAMETER.json --seeds=6' in text
+  assert '--member_flops' not in text
+  content['summary']['stack'] = None
+  assert verdicts.commands(content, RUN) is None
