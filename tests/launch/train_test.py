@@ -7,6 +7,7 @@ import time
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
@@ -98,7 +99,7 @@ def test_its_weights_give_the_loss(alone):
     space.structure(configuration),
     trainee.data['confirm'],
     space.hyperparameters(configuration),
-    {'weights': jax.tree.map(np.asarray, weights(workdir))},
+    {'weights': jax.tree.map(jnp.asarray, weights(workdir))},
   )
   assert float(loss) == pytest.approx(
     value['losses']['configuration'][0], rel=1e-5
@@ -239,6 +240,7 @@ def test_any_structure_is_trained_at_the_budget_of_the_baseline(
     f'--workdir={tmp_path}/run',
     '--splits=.8,.2,0,0',
     '--evaluation_tokens=0',
+    '--member_tokens=20480',
   )
   assert process.returncode == 0, process.err
   value = read(tmp_path / 'run/train.json')
@@ -253,7 +255,7 @@ def test_any_structure_is_trained_at_the_budget_of_the_baseline(
     for result in record['results']:
       tokens[result['member']] = result['tokens']
   # As many FLOPs each: fewer tokens for the larger one.
-  assert tokens[0] < tokens[1] == 5120
+  assert tokens[0] < tokens[1] == 20480
 
 
 def test_a_run_that_fails_has_no_loss_and_no_weights(
