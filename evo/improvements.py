@@ -54,6 +54,7 @@ def improvements(
     'stack': stack,
     'stack_at_scale': scale.get(ablation.STACK),
     'locked': _locked(rows),
+    'early_stopping': _saved(rows, run),
     'cycles': [_cycle(cycle, found) for cycle in cycles],
   }
   return {'summary': summary, 'improvements': found}
@@ -133,6 +134,24 @@ def _locked(rows: Sequence[Row]) -> Record | None:
     losses = [r['metrics'][locked.SPLIT] for r in legs if r['arm'] == arm]
     gain[arm] = sum(losses) / len(losses)
   return gain
+
+
+def _saved(rows: Sequence[Row], run: Record) -> Record | None:
+  """Runs of gates and ablations, and how many all pairs of each would be."""
+  most = {
+    gate.PHASE: gate.looks(run['flags']['confirm_seeds'])[-1],
+    ablation.PHASE: ablation.looks(run['flags']['confirm_seeds'])[-1],
+  }
+  tests = [row for row in rows if row['phase'] in most]
+  arms = {
+    (row['cycle'], row['phase'], row['confirmation'], row['arm']): row['phase']
+    for row in tests
+  }
+  fixed = sum(most[phase] for phase in arms.values())
+  runs = len({row['member'] for row in tests})
+  return (
+    {'runs': runs, 'fixed': fixed, 'saved': 1 - runs / fixed} if runs else None
+  )
 
 
 def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:

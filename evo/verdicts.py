@@ -63,6 +63,11 @@ def pace(
     _cycles(improvements['summary']['cycles'], metric),
     _tiers(pace_lib.tiers(improvements['improvements']), metric),
   ]
+  if saved := improvements['summary']['early_stopping']:
+    parts.append(
+      f'Gates and ablations took {saved["runs"]} runs; without looking early they'
+      f' would have taken {saved["fixed"]}: {100 * saved["saved"]:.0f}% were saved.'
+    )
   seconds = result.get('seconds_to_confirmed') or {}
   if said := [
     f'the {_ordinal(n)} after {wording.duration(seconds[str(n)])}'

@@ -411,3 +411,16 @@ def test_half_a_headline_is_none(n, failed, found, ablated, leg, ended):
   pairs = [(2.0, 1.6)] * (n - 1) + [(2.0, None if failed else 1.6)]
   value = found(ablated(6, noisy()), locked_round(leg, ended, 100, pairs))
   assert value['summary']['locked'] is None
+
+
+def test_what_early_stopping_saved_counts_the_runs_of_gates_and_ablations(
+  found, ablated
+):
+  # The gate: 2 arms of 2 pairs though there might be 9; the ablation: 6 arms.
+  value = found(ablated(6, noisy()), flags={'confirm_seeds': 9})
+  saved = value['summary']['early_stopping']
+  assert saved == {
+    'runs': 4 + 36,
+    'fixed': 9 * (2 + 6),
+    'saved': pytest.approx(1 - 40 / 72),
+  }

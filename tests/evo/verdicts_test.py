@@ -71,6 +71,7 @@ def content():
       'level': 0.05,
       'left_out': None,
       'stack': {'rate': 0.25},
+      'early_stopping': {'runs': 30, 'fixed': 80, 'saved': 0.625},
       'stack_at_scale': scale,
       'locked': {
         'mean': 0.06,
@@ -143,6 +144,7 @@ def test_pace_tells_quarters_cycles_tiers_and_when(content):
   assert '| 75% | +0.0500 | +0.0700 | +0.0100 |' in text
   assert r'| 1 | +0.0500 | \[+0.0300, +0.0700\] | 2e+15 | 25 | 40 | 7 |' in text
   assert '| objective | 3 | 1 | 1 | 1 | +0.0400 |' in text
+  assert 'took 30 runs' in text and 'taken 80: 62% were saved' in text
   assert text.endswith('Confirmed changes: the first after 1.5 min.')
 
 
