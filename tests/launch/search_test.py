@@ -417,22 +417,28 @@ def test_no_flags_are_the_quick_preset(tmp_path):
       assert parsed == flags.FLAGS[name].parser.parse(default), name
 
 
-def test_a_whole_campaign_gives_a_verdict_on_every_change(
-  launch, small, tmp_path
-):
+@pytest.fixture(scope='module')
+def campaign(launch, small, tmp_path_factory):
+  """A whole campaign: its folder and flags."""
+  folder = tmp_path_factory.mktemp('campaign')
+  lines = [f'{i} and {i} make {2 * i}, said they.\n' for i in range(8000)]
+  (folder / 'other.txt').write_text(''.join(lines))
   flags = [
     *small,
     '--phases=calibrate,search,confirm,ablate,transfer,locked',
     '--confirm_seeds=6',
     '--member_tokens=10240',
-    f'--transfer_data={tmp_path}/other.txt',
-    f'--workdir={tmp_path}/run',
+    f'--transfer_data={folder}/other.txt',
+    f'--workdir={folder}/run',
   ]
-  lines = [f'{i} and {i} make {2 * i}, said they.\n' for i in range(8000)]
-  (tmp_path / 'other.txt').write_text(''.join(lines))
   process = launch('search', *flags)
   assert process.returncode == 0, process.err
-  run, result = tmp_path / 'run', read(tmp_path / 'run' / 'result.json')
+  return folder / 'run', flags
+
+
+def test_a_whole_campaign_gives_a_verdict_on_every_change(campaign, launch):
+  run, flags = campaign
+  result = read(run / 'result.json')
   value = read(run / 'improvements.json')
   changed = {
     name
@@ -470,6 +476,43 @@ def test_a_whole_campaign_gives_a_verdict_on_every_change(
   again = launch('search', *flags, '--max_members=40')
   assert 'is finished; its locked split was read' in again.out
   assert read(run / 'result.json') == result
+
+
+@pytest.mark.slow
+def test_killed_in_every_phase_a_campaign_comes_to_the_same_verdicts(
+  campaign, launch, tmp_path
+):
+  workdir, flags = campaign
+  flags = [*flags, f'--workdir={tmp_path}/run']
+  (larger,) = (workdir / 'transfer').iterdir()
+  larger = larger.relative_to(workdir)
+  phases = [r['phase'] for r in ledger_lib.Ledger(workdir / 'ledger').records]
+  assert list(dict.fromkeys(phases)) == (
+    'calibrate search confirm ablate eliminate locked'.split()
+  )
+  rng = random.Random(0)
+  instants = [
+    ('.', rng.choice([i for i, name in enumerate(phases) if name == phase]))
+    for phase in dict.fromkeys(phases)
+  ]
+  rounds = len(ledger_lib.Ledger(workdir / larger / 'ledger').records)
+  instants.insert(-1, (larger, rng.randrange(rounds)))
+  for where, count in instants:
+    process = launch('search', *flags, wait=False)
+    wait_for_rounds(tmp_path / 'run' / where, count + 1)
+    time.sleep(rng.random() * 0.1)
+    process.kill()
+    process.communicate()
+  assert launch('search', *flags).returncode == 0
+  for where in ('.', larger):
+    for path in (workdir / where / 'ledger').iterdir():
+      own = tmp_path / 'run' / where / 'ledger' / path.name
+      assert own.read_bytes() == path.read_bytes()
+  for name in ('improvements.json', 'stack.json'):
+    own = (tmp_path / 'run' / name).read_bytes()
+    assert own == (workdir / name).read_bytes()
+  own = result_of(tmp_path / 'run')
+  assert own == result_of(workdir)
 
 
 @pytest.mark.parametrize(
