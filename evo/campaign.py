@@ -295,6 +295,7 @@ class Campaign:
     # Another stack has other runs.
     folder = self._workdir / transfer.PHASE / f'champion-{self._stacked}'
     changed = ablation.changes(self._space, self.stack)
+    self.loop.phase = transfer.PHASE  # For those who watch.
     loop = self._verifier.enlarge(
       self._space,
       self.stack,
