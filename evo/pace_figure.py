@@ -52,7 +52,7 @@ def draw(
   _mark_confirmed(ax, pace)
   _mark_locked(ax, improvements['summary']['locked'])
   ax.set_xlim(0, 104)
-  ax.legend(loc='lower right', frameon=False, fontsize=11)
+  ax.legend(loc='upper left', frameon=False, fontsize=11)
   figure_lib.save(figure, epath.Path(path))
 
 
