@@ -72,7 +72,7 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
   run = json.loads(path.read_text())
   if 'segments' not in run:
     raise ValueError(
-      f'--workdir={workdir} holds no search; expected one, such as those of a'
+      f'--workdir={workdir} holds no search; expected a search, such as those of a'
       f' comparison in {workdir}/runs'
     )
   return run

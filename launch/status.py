@@ -57,8 +57,8 @@ def read(workdir: epath.PathLike) -> Run:
   run = json.loads((folder / 'run.json').read_text())
   if 'segments' not in run:
     raise ValueError(
-      f'workdir is {workdir}, which holds no search; expected one, such as those'
-      ' of a comparison in its folder runs'
+      f'workdir is {workdir}, which holds no search; expected a search, such as'
+      ' those of a comparison in its folder runs'
     )
   records = ledger_lib.Ledger(folder / 'ledger').records
   events = ledger_lib.Events(folder / 'events.jsonl').read()
