@@ -1,8 +1,9 @@
 """Backward elimination: a stack without the changes that carry nothing.
 
 What an ablation did not confirm is put back to the baseline, all of it at once
-if the stack does as well without, else all but the strongest. Leaving changes out one by one cannot tell, since of two that do the same
-either may go, but not both.
+if the stack does as well without, else all but the strongest. Leaving changes
+out one by one cannot tell, since of two that do the same either may go, but not
+both.
 """
 
 from collections.abc import Iterator, Sequence
