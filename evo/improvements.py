@@ -143,11 +143,16 @@ def _saved(rows: Sequence[Row], run: Record) -> Record | None:
     ablation.PHASE: ablation.looks(run['flags']['confirm_seeds'])[-1],
   }
   tests = [row for row in rows if row['phase'] in most]
+  # A change made alone gets the pairs of the first look by design.
+  alone, first = ablation.only(''), ablation.looks(0)[0]
   arms = {
     (row['cycle'], row['phase'], row['confirmation'], row['arm']): row['phase']
     for row in tests
   }
-  fixed = sum(most[phase] for phase in arms.values())
+  fixed = sum(
+    first if key[-1].startswith(alone) else most[phase]
+    for key, phase in arms.items()
+  )
   runs = len({row['member'] for row in tests})
   return (
     {'runs': runs, 'fixed': fixed, 'saved': 1 - runs / fixed} if runs else None

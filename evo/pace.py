@@ -112,6 +112,8 @@ def _search(
   noise: calibration.Noise | None,
 ) -> None:
   """Adds what the search of a cycle claims."""
+  if not own:  # A run that was stopped before a leg had ended.
+    return
   before = lines.verified[-1][1]
   ends = [r for r in rows_lib.tried(own) if r['status'] == member_lib.OK]
   first = min(own, key=lambda row: (row['phase'] != 'search', row['member']))

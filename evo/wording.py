@@ -76,7 +76,10 @@ def verified(
     f' on the locked split (95% interval {interval(low, high)},'
     f' {found["n"]} fresh seeds)'
   )
-  if scale := summary['stack_at_scale']:
+  scale = summary['stack_at_scale']
+  if scale and scale['effect'] is None:
+    text += ', though a run failed at a larger scale'
+  elif scale:
     text += (
       f', and {signed(-scale["effect"])}'
       f' {interval(-scale["high"], -scale["low"])} at a larger scale'

@@ -200,7 +200,7 @@ def _seconds(
   found = {}
   for count in (1, 5, 10):
     number = pace.round_of(count)
-    found[str(count)] = None if number is None else seconds[number]
+    found[str(count)] = None if number is None else seconds.get(number)
   return found
 
 

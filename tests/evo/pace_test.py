@@ -79,3 +79,8 @@ def test_tiers_count_verdicts_and_add_up_what_is_confirmed():
 def test_a_search_without_a_baseline_claims_nothing(paced, leg, searched):
   found = paced(searched((leg(0), None), (leg(1, {'x': 0.7}), 1.0)))
   assert found.screen == [(0, 0)]
+
+
+def test_a_run_stopped_before_a_leg_had_ended_has_no_pace_yet(paced, leg):
+  found = paced(('search', [leg(0)], []))
+  assert found.flops == 0 and found.screen == [(0, 0)]
