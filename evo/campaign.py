@@ -245,7 +245,9 @@ class Campaign:
       return
     stack, confirmed = verifier.reduce(found, self.strategy, turn, worth)
     if self.loop.stop_reason is None:
-      self.stack = self._space.canonical(stack)
+      found = self._space.canonical(stack)
+      # Where all was put back there is nothing to show.
+      self.stack = found if ablation.changes(self._space, found) else None
       self._stacked = self.best.leg.member
       carried = self._confirmed if self._restart else ()
       self._confirmed = tuple(dict.fromkeys((*carried, *confirmed)))

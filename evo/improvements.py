@@ -44,6 +44,8 @@ def improvements(
   found = [entry for cycle in cycles for entry in _changes(cycle, rows, run)]
   stack = next((c.stack for c in reversed(cycles) if c.stack), None)
   stack = stack and space.canonical(stack)
+  if stack and not ablation.changes(space, stack):
+    stack = None  # All of it was put back.
   confirmed = [x['parameter'] for x in found if x['verdict'] == 'confirmed']
   scale = _at_scale(larger, list(dict.fromkeys(confirmed)))
   for entry in found:

@@ -140,7 +140,9 @@ def _verify(
   cycle: cycles_lib.Cycle,
 ) -> None:
   """Adds what the verification of a cycle shows."""
-  interval = cycle.gate.interval if cycle.passed and cycle.gate else None
+  # A champion of which nothing is left has verified nothing.
+  left = cycle.stack and ablation.changes(cycle.space, cycle.stack)
+  interval = cycle.gate.interval if left else None
   gates = [row for row in own if row['phase'] == gate.PHASE]
   if interval and gates:
     total = lines.verified[-1][1] + interval.mean
