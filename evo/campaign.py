@@ -1,5 +1,6 @@
 """The campaign: search, verify what was found, and go on from there."""
 
+import json
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -13,8 +14,6 @@ from evo import member as member_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import verifier as verifier_lib
-
-CONFIRM = gate.PHASE
 
 # Share of the minutes after which no larger scale is tried any more, so that
 # the locked split can still be read.
@@ -201,21 +200,22 @@ class Campaign:
 
   def _search_and_verify(self) -> None:
     """All cycles."""
-    loop, turn = self.loop, 0
+    loop, asked = self.loop, None
     while loop.stop_reason is None:
-      self.allowance.begin_cycle(max(1, self._cycles - turn))
-      if turn and not loop.replaying and not self._room():
+      self.allowance.begin_cycle(max(1, self._cycles - loop.turn))
+      loop.revise()
+      if loop.turn and not loop.replaying and not self._room():
         break
       rounds = loop.run(loop_lib.SEARCH, self.strategy, self._searched)
-      if loop.stop_reason or (turn and not rounds):
+      if loop.stop_reason or (loop.turn and not rounds):
         break
       if not (self._pairs and self.best):
         break
-      if self._verified is None or self.best is not self._verified[1]:
+      if self.best is not asked:
         # Once for each champion: to ask again until it passes is no test.
-        self._verified = loop.cycle, self.best
-        self._verify(turn)
-      turn += 1
+        asked = self.best
+        self._verify(loop.turn)
+      loop.turn += 1
 
   @property
   def _least(self) -> int:
@@ -232,6 +232,7 @@ class Campaign:
     if self._ablates and not ablation.changes(self.strategy.space, found):
       return
     verifier, worth = self._verifier, calibration.worth(self.noise)
+    before = self.loop.round
     if self._arms is not None:
       arms = self._arms(self)
       self.confirmation = verifier.compare(arms, self.strategy, turn)
@@ -239,6 +240,8 @@ class Campaign:
     self.confirmation = verifier.confirm(
       self.duel(), self.strategy, turn, worth
     )
+    if self.loop.round > before:
+      self._verified = self.loop.cycle, self.best
     evidence = self.confirmation.evidence.get(gate.CHAMPION)
     passed = evidence is not None and gate.passed(evidence)
     if not self._ablates or self.loop.stop_reason or not passed:
@@ -259,19 +262,20 @@ class Campaign:
     arms = {gate.BASELINE: self._space.baseline}
     if self.loop.cycle:
       arms[gate.STACK] = self.strategy.space.baseline
-    return verification.constants(arms, segments) | {
-      gate.CHAMPION: self.schedule(self.best)
-    }
+    champion = self.schedule(self.best)
+    if self._ablates:
+      # What is ablated and kept is a configuration, so that has to pass.
+      configuration = self.best.leg.configuration
+      champion = verification.constant(configuration, segments)
+    return verification.constants(arms, segments) | {gate.CHAMPION: champion}
 
   def _begin_cycle(self, stack: space_lib.Configuration) -> None:
     """Starts the search anew from what was verified, on another seed."""
     if self._restart is None:
       return
     old, cycle = self.strategy, self.loop.cycle + 1
-    space, seed = (
-      self._space.rebase(stack),
-      member_lib.fold(self._seed, 'cycle', cycle),
-    )
+    space = self._space.rebase(stack)
+    seed = member_lib.fold(self._seed, 'cycle', cycle)
     self.strategy = self._restart(
       space,
       seed=seed,
@@ -294,8 +298,10 @@ class Campaign:
 
   def _transfer(self) -> None:
     """Tries the stack at a larger scale."""
-    # Another stack has other runs.
-    folder = self._workdir / transfer.PHASE / f'champion-{self._stacked}'
+    # Another stack has other runs, though its champion be the same.
+    digest = member_lib.fold(0, json.dumps(self.stack, sort_keys=True))
+    name = f'champion-{self._stacked}-{digest:08x}'
+    folder = self._workdir / transfer.PHASE / name
     changed = ablation.changes(self._space, self.stack)
     self.loop.phase = transfer.PHASE  # For those who watch.
     loop = self._verifier.enlarge(

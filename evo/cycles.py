@@ -68,7 +68,8 @@ def cycles(rows: Sequence[Row], run: Record) -> list[Cycle]:
   space = space_lib.Space.from_json(run['space'])
   known = result_lib.noise(rows)
   found, start = [], space.canonical(space.baseline)
-  for number in sorted({row['cycle'] for row in rows}):
+  searched = {row['cycle'] for row in rows if row['phase'] == 'search'}
+  for number in sorted(searched):
     own = [row for row in rows if row['cycle'] == number]
     cycle = _cycle(own, run, space.rebase(start), calibration.worth(known))
     found.append(cycle)

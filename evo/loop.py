@@ -49,6 +49,8 @@ class Loop:
     clock: where the time went.
     phase: of the current round, such as `search` or `confirm`.
     cycle: of the campaign, counted from 0.
+    turn: number of the search that runs, or whose findings are verified; a
+      cycle has several where a champion did not pass.
     round: number of the next round.
     flops: charged so far.
     tokens: trained on so far.
@@ -79,7 +81,8 @@ class Loop:
       ValueError: the ledger is damaged.
     """
     self.engine, self.allowance = engine, allowance
-    self.phase, self.cycle, self.round = SEARCH, 0, 0
+    self.phase, self.round = SEARCH, 0
+    self.cycle, self.turn = 0, 0
     self.stop_reason: str | None = None
     self.flops, self.tokens = 0.0, 0
     self._ledger = ledger_lib.Ledger(epath.Path(workdir) / 'ledger')
@@ -146,7 +149,10 @@ class Loop:
     rounds = 0
     while self.stop_reason is None:
       standing = self._standing()
-      if standing and standing['phase'] != phase:
+      if standing and (standing['phase'], standing['turn']) != (
+        phase,
+        self.turn,
+      ):
         break
       asked = standing['asked'] if standing else self._offer()
       with self.clock.asked():
@@ -216,6 +222,7 @@ class Loop:
     self._pending = {
       'phase': self.phase,
       'cycle': self.cycle,
+      'turn': self.turn,
       'decided': self._decided,
       'asked': asked,
       'legs': [leg.to_json() | self.engine.facts(leg) for leg in legs],
@@ -263,9 +270,18 @@ class Loop:
       if name not in keep:
         self._checkpoints.remove(name)
 
+  def revise(self) -> None:
+    """Plans anew where the minutes are others than when they were planned."""
+    plan, allowance = self.allowance.plan, self.allowance
+    changed = plan is not None and plan['minutes'] != allowance.minutes
+    if changed and not self.replaying:
+      speed = allowance.executed / self.clock.seconds
+      allowance.replan(self.clock.seconds, speed)
+
   def _offer(self) -> dict[str, Any]:
     """What is asked for, and how many species may be live."""
     n = self.engine.free()
+    self.revise()
     if self.phase == SEARCH:
       n, fresh = self.allowance.offer(n)
     else:

@@ -233,7 +233,7 @@ def _schedule(
   records: Sequence[Record], run: Record, best: Row
 ) -> list[Record]:
   """What a confirmation trains in the champion's name, in steps."""
-  if not run['finds_schedules']:
+  if not run['finds_schedules'] or 'ablate' in run['flags'].get('phases', ()):
     whole = {'start': 0, 'stop': best['budget']}
     return [whole | {'configuration': best['configuration']}]
   legs = verification.search_legs(records)

@@ -31,7 +31,9 @@ def summary(
     lines += [*_changes(result, run), '']
   lines += textwrap.wrap(_cost(result), 80)
   lines += [f'Stopped: {wording.reason(result["stop_reason"])}.', '']
-  lines += [f'{name:12}{text}' for name, text in _next(result, run)]
+  lines += [
+    f'{name:12}{text}' for name, text in _next(result, run, improvements)
+  ]
   return '\n'.join(lines[:24])
 
 
@@ -59,7 +61,11 @@ def _cost(result: dict[str, Any]) -> str:
   )
 
 
-def _next(result: dict[str, Any], run: dict[str, Any]) -> list[tuple[str, str]]:
+def _next(
+  result: dict[str, Any],
+  run: dict[str, Any],
+  improvements: dict[str, Any] | None,
+) -> list[tuple[str, str]]:
   """What to do now."""
   workdir = run['flags']['workdir']
   read = ('report', f'{workdir}/report.md')
@@ -67,8 +73,8 @@ def _next(result: dict[str, Any], run: dict[str, Any]) -> list[tuple[str, str]]:
     return [read, ('go on', 'start the same command again')]
   if result['champion'] is None:
     return [read, ('then', 'narrow the space: every member failed')]
-  return [
-    read,
-    ('sample', f'python -m launch.sample --workdir={workdir}'),
-    ('search on', f'the same command, {wording.larger(run["flags"])}'),
-  ]
+  further = ('search on', f'the same command, {wording.larger(run["flags"])}')
+  if improvements and improvements['summary']['locked']:
+    further = ('search on', 'in another --workdir: the locked split was read')
+  sample = ('sample', f'python -m launch.sample --workdir={workdir}')
+  return [read, sample, further]

@@ -83,10 +83,13 @@ def commands(improvements: Record, run: Record) -> str | None:
   if improvements['summary']['stack'] is None:
     return None
   flags = run['flags']
-  own = ('data', 'tokenizer', 'space', 'member_tokens', 'member_flops')
+  own = ('data', 'tokenizer', 'splits', 'evaluation_tokens', 'space')
+  own += ('member_tokens', 'member_flops', 'segments')
 
   def quoted(name: str) -> str:
-    return shlex.quote(markdown_lib.code(flags[name]))
+    value = flags[name]
+    text = ','.join(map(str, value)) if isinstance(value, list) else value
+    return shlex.quote(markdown_lib.code(text))
 
   folder = quoted('workdir')
   given = [f'--{name}={quoted(name)}' for name in own if flags.get(name)]
@@ -96,10 +99,10 @@ def commands(improvements: Record, run: Record) -> str | None:
   return (
     'Train with what is left of the changes, at any budget and on any text'
     ' (`--member_tokens`, `--data`):\n\n'
-    f'```\n{train}\n```\n\n'
+    f'```\n{train} \\\n  --workdir={folder}/trained\n```\n\n'
     'Test one change again, on new seeds, the others in place:\n\n'
     f'```\n{train} \\\n  --against={folder}/without/PARAMETER.json'
-    ' --seeds=6\n```'
+    f' --seeds=6 \\\n  --workdir={folder}/again/PARAMETER\n```'
   )
 
 

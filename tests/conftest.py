@@ -222,6 +222,13 @@ def confirmed(leg, ended):
 def records():
   """Makes records of rounds, given as (phase, legs, results)."""
   return lambda *rounds: [
-    {'round': i, 'phase': phase, 'cycle': 0, 'legs': legs, 'results': results}
+    {
+      'round': i,
+      'phase': phase,
+      'cycle': 0,
+      'turn': 0,
+      'legs': legs,
+      'results': results,
+    }
     for i, (phase, legs, results) in enumerate(rounds)
   ]
