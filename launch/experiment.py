@@ -16,8 +16,8 @@ from evo import populations as populations_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from launch import parameters, settings
+from models import compute, language_model
 from models import data as data_lib
-from models import language_model
 
 # A child of `evolution` whose lineage could give it less than this share of its
 # weights trains from scratch instead.
@@ -68,9 +68,7 @@ def load_trainee(
     context=_longest_context(space),
     evaluation_tokens=given['evaluation_tokens'],
   )
-  on_cpu = jax.default_backend() == 'cpu'
-  dtype = jax.numpy.float32 if on_cpu else jax.numpy.bfloat16
-  return language_model.LanguageModel(corpus, dtype)
+  return language_model.LanguageModel(corpus, compute.on(jax.default_backend()))
 
 
 def build(

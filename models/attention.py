@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import layers
+from models import compute as compute_lib
+from models import flash, layers
 from models.structure import Structure
 
 Hyperparameters = dict[str, jax.Array]
@@ -24,12 +25,14 @@ class Inputs(NamedTuple):
     hyperparameters: complete.
     turns: cosines and sines of rotary positions, if positions are rotary.
     pieces: tokens that the sequences are cut into, or None for whole ones.
+    compute: how it is computed.
   """
 
   tokens: jax.Array
   hyperparameters: Hyperparameters
   turns: tuple[jax.Array, jax.Array] | None
   pieces: jax.Array | None
+  compute: compute_lib.Compute
 
 
 class Attention(nnx.Module):
@@ -40,7 +43,6 @@ class Attention(nnx.Module):
 
   def __init__(self, structure: Structure, index: int, last_sd: float):
     self.structure = structure
-    self.index = index
     width, bias = structure.width, structure.bias
     inner = structure.heads * structure.head_dim
     shared = structure.kv_heads * structure.head_dim
@@ -62,8 +64,13 @@ class Attention(nnx.Module):
     )
 
   def __call__(
-    self, x: jax.Array, inputs: Inputs, key: jax.Array | None
+    self,
+    x: jax.Array,
+    inputs: Inputs,
+    index: int | jax.Array,
+    key: jax.Array | None,
   ) -> jax.Array:
+    """What the block of this number, from the bottom, adds to the stream."""
     h = inputs.hyperparameters
     q, k, v = (
       y.reshape(*x.shape[:2], -1, self.structure.head_dim)
@@ -77,9 +84,31 @@ class Attention(nnx.Module):
       q, k = layers.root_mean_square_norm(q), layers.root_mean_square_norm(k)
     # Squared instead of on both: only their products are read.
     q = (q.astype(jnp.float32) * jnp.square(h['qk_scale'])).astype(q.dtype)
-    seen = visible(self.structure, self.index, x.shape[1], h, inputs.pieces)
-    y = attend(q, k, v, seen, h['dropout_rate'], key)
+    y = self._attend(q, k, v, inputs, index, key)
     return self.out(y.reshape(*x.shape[:2], -1))
+
+  def _attend(
+    self,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    inputs: Inputs,
+    index: int | jax.Array,
+    key: jax.Array | None,
+  ) -> jax.Array:
+    """By the means that suit the device; only one of them can drop out."""
+    h, pieces = inputs.hyperparameters, inputs.pieces
+    length, structure = q.shape[1], self.structure
+    kind = inputs.compute.attention if key is None else 'written'
+    fits = flash.fits(length, structure.head_dim) and not structure.windows
+    if kind == 'flash' and fits:
+      return flash.attend(q, k, v, pieces)
+    seen = visible(structure, index, length, h, pieces)
+    if kind == 'written':
+      return attend(q, k, v, seen, h['dropout_rate'], key)
+    if seen is None:
+      return jax.nn.dot_product_attention(q, k, v, is_causal=True)
+    return jax.nn.dot_product_attention(q, k, v, mask=seen[None, None])
 
   def _embedded_values(self, x: jax.Array, inputs: Inputs) -> jax.Array:
     """Gated embeddings of the tokens `[batch, length, kv_heads, head_dim]`."""
@@ -127,7 +156,7 @@ def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
 
 def visible(
   structure: Structure,
-  index: int,
+  index: int | jax.Array,
   length: int,
   hyperparameters: Hyperparameters,
   pieces: jax.Array | None,
@@ -172,9 +201,7 @@ def attend(
 ) -> jax.Array:
   """Causal attention with dropout of its probabilities, as nanoGPT's.
 
-  In bfloat16, so on accelerators, `jax.nn.dot_product_attention` does it. On
-  CPUs it is written out, which is faster there; and so is dropout, which that
-  function does not have.
+  Written out, which is fastest on CPUs; and no kernel has that dropout.
 
   Args:
     q: queries `[batch, length, heads, head_dim]`.
@@ -187,10 +214,6 @@ def attend(
   Returns:
     `[batch, length, heads, head_dim]`.
   """
-  if key is None and q.dtype == jnp.bfloat16:
-    if seen is None:
-      return jax.nn.dot_product_attention(q, k, v, is_causal=True)
-    return jax.nn.dot_product_attention(q, k, v, mask=seen[None, None])
   length, heads, head_dim = q.shape[1:]
   if heads != k.shape[2]:
     k, v = (jnp.repeat(x, heads // x.shape[2], axis=2) for x in (k, v))

@@ -17,10 +17,12 @@ from models import (
   objective,
   optimiser,
   randomness,
+  shardings,
   transformer,
   windows,
 )
 from models import hyperparameters as traced
+from models.compute import CPU, Compute
 from models.data import Corpus
 from models.structure import Structure
 
@@ -50,12 +52,12 @@ class LanguageModel:
 
   metric = 'bpb'
 
-  def __init__(self, corpus: Corpus, compute_dtype: jnp.dtype = jnp.float32):
-    """Of a corpus, computing in bfloat16 on accelerators, float32 on CPUs."""
+  def __init__(self, corpus: Corpus, compute: Compute = CPU):
+    """Of a corpus, computed as suits a kind of device."""
     self.corpus = corpus
     self.digest = corpus.digest
     self.data = {'train': {'tokens': corpus.train}, **corpus.evaluation}
-    self._dtype = compute_dtype
+    self._compute = compute
 
   def structure(self, pairs: Pairs) -> Structure:
     """The structure of a configuration's structural part.
@@ -119,10 +121,11 @@ class LanguageModel:
     length = curriculum.piece_length(made.context, h, fraction)
 
     def loss_of(weights: PyTree) -> jax.Array:
-      logits = transformer.apply(
-        made, weights, h, drawn[:, :-1], key, self._dtype, length
+      x = transformer.stream(
+        made, weights, h, drawn[:, :-1], key, self._compute, length
       )
-      return objective.training_loss(logits, drawn[:, 1:], h, fraction)
+      lost = self._losses(made, weights, h, x, drawn[:, 1:], fraction)
+      return objective.mean(lost, h, fraction)
 
     moments = dict(state)
     weights, average = moments.pop('weights'), moments.pop('average', None)
@@ -181,7 +184,7 @@ class LanguageModel:
     def score(batch: tuple[jax.Array, jax.Array]) -> jax.Array:
       rows, first = batch
       logits = transformer.apply(
-        made, weights, h, rows[:, :-1], dtype=self._dtype
+        made, weights, h, rows[:, :-1], compute=self._compute
       )
       place = jnp.arange(made.context)[None, :]
       scored = place >= first[:, None]
@@ -216,6 +219,40 @@ class LanguageModel:
     """Part of a child's weights that `inherit` takes from its parent."""
     return growth.share(self.structure(old), self.structure(new))
 
+  def _losses(
+    self,
+    structure: Structure,
+    weights: PyTree,
+    hyperparameters: dict[str, jax.Array],
+    x: jax.Array,
+    targets: jax.Array,
+    fraction: jax.Array,
+  ) -> jax.Array:
+    """Losses `[batch, length]` of the end of a stream, some rows at a time."""
+
+    def lose(x: jax.Array, targets: jax.Array) -> jax.Array:
+      logits = transformer.logits(structure, weights, hyperparameters, x)
+      return objective.losses(logits, targets, hyperparameters, fraction)
+
+    shards = shardings.batch_shards()
+    rows, length = targets.shape
+    of_row = length * structure.vocabulary
+    most = self._compute.logits // of_row if self._compute.logits else rows
+    chunks = _chunks(rows // shards, max(most, 1)) if rows % shards == 0 else 1
+    if chunks == 1:
+      return lose(x, targets)
+
+    def cut(x: jax.Array) -> jax.Array:
+      # The rows of a device stay on it.
+      x = x.reshape(shards, chunks, -1, *x.shape[1:]).swapaxes(0, 1)
+      return x.reshape(chunks, -1, *x.shape[3:])
+
+    lost = jax.lax.map(
+      lambda chunk: jax.checkpoint(lose)(*chunk), (cut(x), cut(targets))
+    )
+    lost = lost.reshape(chunks, shards, -1, length).swapaxes(0, 1)
+    return lost.reshape(rows, length)
+
   def nats_per_token(self, bpb: float, split: str) -> float:
     """A metric of a split, in nats per token."""
     ratio = float(self.corpus.evaluation[split].bytes_per_token)
@@ -235,6 +272,12 @@ class LanguageModel:
       flops_per_evaluation=evaluation,
       weights=transformer.number_of_weights(made),
     )
+
+
+def _chunks(rows: int, most: int) -> int:
+  """Parts of a batch, as few as leave at most so many rows in each."""
+  fit = (n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= most)
+  return next(fit, rows)
 
 
 def _batches(structure: Structure, count: int) -> tuple[int, int]:

@@ -30,9 +30,30 @@ def training_loss(
   hyperparameters: dict[str, jax.Array],
   fraction: jax.Array,
 ) -> jax.Array:
-  """Mean cross entropy and everything that may be added to it.
+  """The mean of `losses`, weighted by row and place.
 
-  At the defaults of `hyperparameters.DEFAULTS` it is the mean of `nats`.
+  Args:
+    logits: `[batch, length, vocabulary]`.
+    targets: integers `[batch, length]`.
+    hyperparameters: of `losses` and `mean`.
+    fraction: of the budget done, float32 in [0, 1).
+
+  Returns:
+    Nats per token, a float32 scalar.
+  """
+  lost = losses(logits, targets, hyperparameters, fraction)
+  return mean(lost, hyperparameters, fraction)
+
+
+def losses(
+  logits: jax.Array,
+  targets: jax.Array,
+  hyperparameters: dict[str, jax.Array],
+  fraction: jax.Array,
+) -> jax.Array:
+  """Cross entropy and everything that may be added to it.
+
+  At the defaults of `hyperparameters.DEFAULTS` it is `nats`.
 
   Args:
     logits: `[batch, length, vocabulary]`.
@@ -44,27 +65,44 @@ def training_loss(
       arXiv:2204.02311, section 5); `confidence_penalty`, factor on the
       entropy, which is taken off (arXiv:1701.06548); `mtp_2` and `mtp_3`, what
       the same logits lose on the targets one and two places later, as
-      modded-nanogpt, falling to 0 at the end of the budget; `position_weight`,
-      the power of a place (from 1) that weighs its loss; `batch_warmup`, see
-      `curriculum.row_weights`.
+      modded-nanogpt, falling to 0 at the end of the budget.
     fraction: of the budget done, float32 in [0, 1).
 
   Returns:
-    Nats per token, a float32 scalar.
+    Nats `[batch, length]`, float32.
   """
   h = hyperparameters
   logits = logits.astype(jnp.float32)
-  normaliser, mean = _normaliser_and_mean(logits)
+  normaliser, expected = _normaliser_and_mean(logits)
   at = _at(logits, targets)
   smooth = h['label_smoothing']
   lost = normaliser - (1 - smooth) * at - smooth * logits.mean(-1)
   loss = _focus(normaliser - at, h['focal']) * lost
   loss += h['z_loss'] * jnp.square(normaliser)
-  loss -= h['confidence_penalty'] * (normaliser - mean)
+  loss -= h['confidence_penalty'] * (normaliser - expected)
   for places, name in ((1, 'mtp_2'), (2, 'mtp_3')):
     later = _later(logits, normaliser, targets, places)
     loss += h[name] * (1 - fraction) * later
-  rows, length = targets.shape
+  return loss
+
+
+def mean(
+  loss: jax.Array,
+  hyperparameters: dict[str, jax.Array],
+  fraction: jax.Array,
+) -> jax.Array:
+  """The weighted mean of losses.
+
+  Args:
+    loss: `[batch, length]`, float32.
+    hyperparameters: `position_weight`, the power of a place (from 1) that
+      weighs its loss; `batch_warmup`, see `curriculum.row_weights`.
+    fraction: of the budget done, float32 in [0, 1).
+
+  Returns:
+    A float32 scalar.
+  """
+  h, (rows, length) = hyperparameters, loss.shape
   loss *= curriculum.row_weights(rows, h, fraction)[:, None]
   loss *= _place_weights(length, h['position_weight'])[None, :]
   return loss.mean()

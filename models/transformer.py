@@ -21,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from models import attention, layers, randomness
+from models import attention, layers, randomness, shardings
+from models.compute import CPU, Compute
 from models.structure import Structure
 
 Weights = dict[str, Any]
@@ -79,6 +80,7 @@ class Block(nnx.Module):
     x: jax.Array,
     x0: jax.Array,
     inputs: attention.Inputs,
+    index: int | jax.Array,
     key: jax.Array | None,
   ) -> jax.Array:
     """The stream behind the block, of the stream and how it began."""
@@ -89,7 +91,7 @@ class Block(nnx.Module):
       mixed += self.x0[...] * x0.astype(jnp.float32)
       x = mixed.astype(x.dtype)
     before, after = self._norms(self.attention_norm, self.attention_out_norm)
-    y = after(self.attention(before(x), inputs, keys[0]))
+    y = after(self.attention(before(x), inputs, index, keys[0]))
     y = layers.drop(y, rate, keys[1])
     before, after = self._norms(self.mlp_norm, self.mlp_out_norm)
     if not self.structure.parallel:
@@ -105,7 +107,7 @@ class Block(nnx.Module):
 
 
 class Transformer(nnx.Module):
-  """Tokens `[batch, length]` to logits `[batch, length, vocabulary]`."""
+  """Tokens `[batch, length]` to a stream, and that to logits."""
 
   def __init__(self, structure: Structure):
     self.structure = structure
@@ -128,33 +130,73 @@ class Transformer(nnx.Module):
       else layers.parameter((width, vocabulary), sd, factor='head_init')
     )
 
-  def __call__(
+  def stream(
     self,
     tokens: jax.Array,
     hyperparameters: Hyperparameters,
     key: jax.Array | None,
-    dtype: jnp.dtype,
+    compute: Compute,
     length: jax.Array | None,
   ) -> jax.Array:
+    """What the head reads, `[batch, length, width]`."""
     h, structure = hyperparameters, self.structure
     tokens = tokens.astype(jnp.int32)
-    embedding = self.embedding[...].astype(dtype)
-    x = embedding[tokens]
+    x = self.embedding[...].astype(compute.dtype)[tokens]
     turns = None
     if self.positions is not None:
-      x += layers.like(self.positions[: tokens.shape[1]].astype(dtype), x)
+      positions = self.positions[: tokens.shape[1]].astype(compute.dtype)
+      x += layers.like(positions, x)
     else:
       turns = attention.turns(structure.head_dim, tokens.shape[1], h)
     if key is not None:
       x = layers.drop(x, h['dropout_rate'], jax.random.fold_in(key, 0))
-    x0, inputs = x, attention.Inputs(tokens, h, turns, length)
-    for i, block in enumerate(self.blocks):
-      block_key = None if key is None else jax.random.fold_in(key, i + 1)
-      x = block(x, x0, inputs, block_key)
-    x = self.norm(x)
-    head = embedding.T if self.head is None else self.head[...].astype(dtype)
-    logits = layers.product(x, head)
-    return layers.cap(logits, h['softcap']) if structure.capped else logits
+    x = _split(x)
+    inputs = attention.Inputs(tokens, h, turns, length, compute)
+    if compute.scanned:
+      x = self._scan(x, inputs, key)
+    else:
+      x0 = x
+      for i, block in enumerate(self.blocks):
+        x = block(x, x0, inputs, i, _block_key(key, i))
+    return self.norm(x)
+
+  def logits(self, x: jax.Array, hyperparameters: Hyperparameters) -> jax.Array:
+    """Of the stream's end."""
+    tied = self.head is None
+    head = self.embedding[...].T if tied else self.head[...]
+    logits = layers.product(x, head.astype(x.dtype))
+    if not self.structure.capped:
+      return logits
+    return layers.cap(logits, hyperparameters['softcap'])
+
+  def _scan(
+    self, x: jax.Array, inputs: attention.Inputs, key: jax.Array | None
+  ) -> jax.Array:
+    """All blocks as one loop, each turn of it as many as differ."""
+    period = 2 if self.structure.value_embeddings == 'alternate' else 1
+    turns, x0 = self.structure.depth // period, x
+    graphs, stacks = [], []
+    for first in range(period):
+      split = [
+        nnx.split(b) for b in self.blocks[first : turns * period : period]
+      ]
+      graphs.append(split[0][0])
+      stacks.append(_stack([state for _, state in split], inputs.compute))
+
+    def turn(x: jax.Array, inner: tuple) -> tuple[jax.Array, None]:
+      number, states = inner
+      for i, (graph, state) in enumerate(zip(graphs, states)):
+        index = number * period + i
+        block = nnx.merge(graph, state)
+        x = _split(block(x, x0, inputs, index, _block_key(key, index)))
+      return x, None
+
+    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    turn = jax.checkpoint(turn, policy=policy, prevent_cse=False)
+    x, _ = jax.lax.scan(turn, x, (jnp.arange(turns), stacks))
+    for i in range(turns * period, self.structure.depth):
+      x = self.blocks[i](x, x0, inputs, i, _block_key(key, i))
+    return x
 
 
 def init_weights(
@@ -200,10 +242,28 @@ def apply(
   hyperparameters: Hyperparameters,
   tokens: jax.Array,
   key: jax.Array | None = None,
-  dtype: jnp.dtype = jnp.float32,
+  compute: Compute = CPU,
   length: jax.Array | None = None,
 ) -> jax.Array:
-  """Runs the transformer.
+  """Runs the transformer: `logits` of its `stream`.
+
+  Returns:
+    Logits `[batch, length, vocabulary]`, in float32 if capped.
+  """
+  x = stream(structure, weights, hyperparameters, tokens, key, compute, length)
+  return logits(structure, weights, hyperparameters, x)
+
+
+def stream(
+  structure: Structure,
+  weights: Weights,
+  hyperparameters: Hyperparameters,
+  tokens: jax.Array,
+  key: jax.Array | None = None,
+  compute: Compute = CPU,
+  length: jax.Array | None = None,
+) -> jax.Array:
+  """Runs the transformer up to its head.
 
   Args:
     structure: of the member.
@@ -211,27 +271,42 @@ def apply(
     hyperparameters: complete, float32 scalars, may be traced.
     tokens: integers `[batch, length]`, length at most the context.
     key: of dropout; none is dropped without it.
-    dtype: of the computation; norms and softmax are float32 always.
+    compute: how it is computed.
     length: tokens of the pieces that sequences are cut into, a whole float32
       scalar from 1, may be traced: nothing is seen across a cut, positions run
       on. Sequences are whole without it.
 
   Returns:
-    Logits `[batch, length, vocabulary]` in `dtype`, in float32 if capped.
+    `[batch, length, width]` in the dtype of `compute`.
   """
-  graph, parameters = _abstract(structure)
-  flat = []
-  for path, parameter in parameters:
-    value = functools.reduce(dict.__getitem__, _names(path), weights)
-    flat.append((path, parameter.replace(value)))
-  model = nnx.merge(graph, nnx.from_flat_state(flat))
   key = key if structure.dropout else None
-  return model(tokens, hyperparameters, key, dtype, length)
+  model = _model(structure, weights)
+  return model.stream(tokens, hyperparameters, key, compute, length)
+
+
+def logits(
+  structure: Structure,
+  weights: Weights,
+  hyperparameters: Hyperparameters,
+  x: jax.Array,
+) -> jax.Array:
+  """Logits `[batch, length, vocabulary]` of the end of a `stream`."""
+  return _model(structure, weights).logits(x, hyperparameters)
 
 
 def number_of_weights(structure: Structure) -> int:
   """All trained scalars, the embedding and learned positions among them."""
   return sum(math.prod(p.shape) for _, p in _abstract(structure)[1])
+
+
+def _model(structure: Structure, weights: Weights) -> Transformer:
+  """The transformer with these weights."""
+  graph, parameters = _abstract(structure)
+  flat = []
+  for path, parameter in parameters:
+    value = functools.reduce(dict.__getitem__, _names(path), weights)
+    flat.append((path, parameter.replace(value)))
+  return nnx.merge(graph, nnx.from_flat_state(flat))
 
 
 @functools.lru_cache
@@ -259,6 +334,27 @@ def _names(path: tuple) -> tuple[str, ...]:
 def _last(structure: Structure) -> float:
   """Of what ends a residual branch: keeps the stream's variance near 1."""
   return layers.STANDARD_DEVIATION / math.sqrt(2 * structure.depth)
+
+
+def _split(x: jax.Array) -> jax.Array:
+  """The stream, its batch split over the devices of a member."""
+  return shardings.constrain(x, 'batch', None, None)
+
+
+def _block_key(
+  key: jax.Array | None, index: int | jax.Array
+) -> jax.Array | None:
+  return None if key is None else jax.random.fold_in(key, index + 1)
+
+
+def _stack(states: list[nnx.State], compute: Compute) -> nnx.State:
+  """The weights of blocks with an axis in front; matrices as they are used."""
+
+  def stack(*leaves: jax.Array) -> jax.Array:
+    x = jnp.stack(leaves)
+    return x.astype(compute.dtype) if x.ndim > 2 else x
+
+  return jax.tree.map(stack, *states)
 
 
 def _same(x: jax.Array) -> jax.Array:

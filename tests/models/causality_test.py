@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models import compute, objective, transformer
 from models import hyperparameters as traced
-from models import objective, transformer
 
 LENGTH = 8
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _slopes(structure, dtype, weights, h, length):
+def _slopes(structure, how, weights, h, length):
   def logits(one_hot):
     # Tokens as continuous inputs: products stand in for the lookups.
     def soften(path, w):
@@ -24,15 +24,15 @@ def _slopes(structure, dtype, weights, h, length):
 
     embedded = jax.tree_util.tree_map_with_path(soften, weights)
     places = jnp.arange(LENGTH)[None]
-    return transformer.apply(
-      structure, embedded, h, places, None, dtype, length
-    )[0].sum(-1)
+    return transformer.apply(structure, embedded, h, places, None, how, length)[
+      0
+    ].sum(-1)
 
   one_hot = jnp.eye(LENGTH, structure.vocabulary)
   return jnp.abs(jax.jacobian(logits)(one_hot)).sum(-1)
 
 
-def _felt(structure, weights, h=None, length=None, dtype=jnp.float32):
+def _felt(structure, weights, h=None, length=None, how=compute.CPU):
   """Whether outputs `[output, input]` feel inputs, by any way there is.
 
   An embedding and a value embedding of a token are inputs, so the head is
@@ -40,7 +40,7 @@ def _felt(structure, weights, h=None, length=None, dtype=jnp.float32):
   """
   length = None if length is None else jnp.float32(length)
   h = traced.complete(h or {})
-  slopes = np.asarray(_slopes(structure, dtype, weights, h, length))
+  slopes = np.asarray(_slopes(structure, how, weights, h, length))
   felt = slopes > 1e-6
   assert (slopes[~felt] == 0).all()
   return felt
@@ -77,9 +77,9 @@ def test_a_logit_feels_every_earlier_token_and_no_later_one(
   np.testing.assert_array_equal(_felt(structure, shaken(structure)), PAST)
 
 
-@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('how', [compute.CPU, compute.GPU], ids=['cpu', 'gpu'])
 def test_nothing_is_felt_from_beyond_a_window_or_another_piece(
-  small, shaken, dtype
+  small, shaken, how
 ):
   structure = small(
     depth=1, windows=True, kv_sharing=2, value_embeddings='all', scalars=True
@@ -88,7 +88,7 @@ def test_nothing_is_felt_from_beyond_a_window_or_another_piece(
   for tokens, period in [(1, 2), (2, 4), (3, 2), (5, 3), (8, 2), (3, 1)]:
     for length in (1, 3, 7, 8, 99):
       h = {'window_short': tokens, 'window_period': period}
-      felt = _felt(structure, weights, h, length, dtype)
+      felt = _felt(structure, weights, h, length, how)
       reach = _reach(tokens if period > 1 else 8)
       np.testing.assert_array_equal(felt, reach & _piece(length))
 

@@ -1,6 +1,8 @@
+import dataclasses
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import optax
 import pytest
 
 from models import (
+  compute,
   data,
   language_model,
   objective,
@@ -272,13 +275,24 @@ def test_no_array_of_a_state_is_there_twice(model):
 
 
 def test_bfloat16_is_for_computing_and_float32_for_keeping(model):
-  rough = language_model.LanguageModel(model.corpus, jnp.bfloat16)
+  rough = language_model.LanguageModel(model.corpus, compute.GPU)
   pairs = _pairs(**EVERYTHING)
   state, losses = jax.eval_shape(_member(rough, pairs, 2), {}, 0)
   assert {w.dtype for w in jax.tree.leaves(state)} == {jnp.dtype('float32')}
   assert losses.dtype == jnp.float32
   evaluation = _evaluation(rough, pairs)
   assert 'bf16' in evaluation.lower(rough.data['search'], {}, state).as_text()
+
+
+def test_logits_in_parts_give_the_same_loss_and_slope(model):
+  pairs = _pairs(**EVERYTHING, batch=6)
+  made = model.structure(pairs)
+  of_two_rows = 2 * made.context * made.vocabulary
+  parts = dataclasses.replace(compute.CPU, logits=of_two_rows)
+  cut = language_model.LanguageModel(model.corpus, parts)
+  h = {'z_loss': 0.1, 'mtp_2': 0.2, 'position_weight': 0.5, 'batch_warmup': 0.9}
+  whole, in_parts = (_member(m, pairs, 3)(h, 0) for m in (model, cut))
+  chex.assert_trees_all_close(in_parts, whole, rtol=1e-4, atol=1e-5)
 
 
 def test_a_child_takes_its_parents_weights_by_structure(model):

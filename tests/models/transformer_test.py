@@ -1,13 +1,15 @@
+import dataclasses
 import functools
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from models import compute, transformer
 from models import hyperparameters as traced
-from models import transformer
 
 NANOGPT = {
   'activation': 'gelu',
@@ -25,7 +27,9 @@ NANOCHAT = {
 }
 
 
-_jitted = jax.jit(transformer.apply, static_argnums=0, static_argnames='dtype')
+_jitted = jax.jit(
+  transformer.apply, static_argnums=0, static_argnames='compute'
+)
 
 
 def _apply(structure, weights, tokens, key=None, h=None, **options):
@@ -284,10 +288,31 @@ def test_bfloat16_computes_nearly_the_same(small, shaken, choice):
   structure = small(**choice)
   weights, tokens = shaken(structure), _tokens(structure)
   exact = _apply(structure, weights, tokens)
-  rough = _apply(structure, weights, tokens, dtype=jnp.bfloat16)
+  rough = _apply(structure, weights, tokens, compute=compute.GPU)
   assert rough.dtype == (jnp.float32 if structure.capped else jnp.bfloat16)
   spread = float(exact.std())
   assert float(jnp.abs(exact - rough.astype(jnp.float32)).max()) < spread / 4
+
+
+@pytest.mark.parametrize('depth', [3, 4])
+@pytest.mark.parametrize('choice', [{}, NANOCHAT], ids=['plain', 'nanochat'])
+def test_blocks_as_one_loop_compute_the_same(small, shaken, choice, depth):
+  structure = small(**choice, depth=depth)
+  weights, tokens = shaken(structure), _tokens(structure)
+  looped = dataclasses.replace(compute.CPU, scanned=True)
+
+  @jax.jit
+  def both(weights):
+    def loss(weights, how):
+      h = traced.complete({})
+      logits = transformer.apply(structure, weights, h, tokens, compute=how)
+      return jnp.square(logits).mean()
+
+    slope = jax.value_and_grad(loss)
+    return slope(weights, compute.CPU), slope(weights, looped)
+
+  plain, loop = both(weights)
+  chex.assert_trees_all_close(loop, plain, rtol=2e-4, atol=1e-5)
 
 
 def test_a_key_drops_only_where_the_structure_says_so(small, shaken):

@@ -1,0 +1,36 @@
+"""How a member is computed on a kind of device; not what it computes."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+  """How a member is computed.
+
+  Attributes:
+    dtype: of matrix products; norms, softmax and weights are float32 always.
+    attention: `written` out, which is fastest on CPUs; by XLA as
+      `jax.nn.dot_product_attention` (`xla`); or by the TPU kernel of
+      `models.flash` (`flash`) wherever that one can.
+    scanned: whether the blocks are one loop, compiled once, which keeps for the
+      way back no more than each block's products.
+    logits: at most so many exist at a time on a device, where whole rows allow
+      it; 0 is no bound.
+  """
+
+  dtype: jnp.dtype = jnp.float32
+  attention: str = 'written'
+  scanned: bool = False
+  logits: int = 0
+
+
+CPU = Compute()
+GPU = Compute(jnp.bfloat16, 'xla', scanned=True, logits=1 << 25)
+TPU = Compute(jnp.bfloat16, 'flash', scanned=True, logits=1 << 25)
+
+
+def on(platform: str) -> Compute:
+  """How members are computed on `cpu`, `gpu` or `tpu`."""
+  return {'cpu': CPU, 'gpu': GPU, 'tpu': TPU}[platform]

@@ -1,0 +1,71 @@
+"""Attention by the flash kernel that JAX brings for TPUs.
+
+`jax.experimental.pallas.ops.tpu.splash_attention` never holds a whole matrix
+of logits and skips blocks that are masked (arXiv:2205.14135).
+"""
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu import splash_attention as splash
+
+from models import shardings
+
+# Queries and keys that a block has at most; lengths are multiples of the least.
+_MOST, _LEAST = 512, 128
+
+
+def fits(length: int, head_dim: int) -> bool:
+  """Whether the kernel takes sequences and heads of this size."""
+  return length % _LEAST == 0 and head_dim % 64 == 0
+
+
+def attend(
+  q: jax.Array,
+  k: jax.Array,
+  v: jax.Array,
+  pieces: jax.Array | None,
+) -> jax.Array:
+  """Causal attention, without any other mask: the kernel takes no traced one.
+
+  Args:
+    q: queries `[batch, length, heads, head_dim]`.
+    k: keys `[batch, length, kv_heads, head_dim]`.
+    v: values, likewise.
+    pieces: tokens that sequences are cut into; nothing is seen across a cut.
+
+  Returns:
+    `[batch, length, heads, head_dim]`.
+  """
+  length, head_dim = q.shape[1], q.shape[3]
+  q = (q.astype(jnp.float32) / math.sqrt(head_dim)).astype(q.dtype)
+  q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
+  place = jnp.arange(length, dtype=jnp.int32)
+  piece = jnp.zeros_like(place) if pieces is None else _piece(place, pieces)
+
+  def local(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    ids = splash.SegmentIds(q=piece, kv=piece)
+    kernel = _kernel(q.shape[1], length)
+    return jax.vmap(lambda q, k, v: kernel(q, k, v, ids))(q, k, v)
+
+  split = ('batch', 'heads', None, None)
+  y = shardings.locally(local, (q, k, v), (split,) * 3, split)
+  return jnp.swapaxes(y, 1, 2)
+
+
+def _piece(place: jax.Array, pieces: jax.Array) -> jax.Array:
+  return place // pieces.astype(jnp.int32)
+
+
+def _kernel(heads: int, length: int) -> Callable[..., jax.Array]:
+  """The kernel of all heads; it checks shapes when it is called."""
+  block = max(b for b in (_LEAST, 2 * _LEAST, _MOST) if length % b == 0)
+  names = ('block_q', 'block_kv', 'block_q_dkv', 'block_kv_dkv')
+  names += ('block_q_dq', 'block_kv_dq')
+  blocks = splash.BlockSizes(**dict.fromkeys(names, block))
+  mask = splash.MultiHeadMask([splash.CausalMask((length, length))] * heads)
+  return splash.make_splash_mha(
+    mask, block_sizes=blocks, head_shards=1, q_seq_shards=1
+  )

@@ -1,0 +1,142 @@
+"""Where a member's arrays lie on a mesh: one table of logical axes.
+
+A member has the mesh axes `data`, `fsdp` and `tensor` to itself. Its batch is
+split over the first two. Weights, and what the optimiser keeps for them, are
+split over `fsdp` (arXiv:1910.02054, there called ZeRO-3) and over `tensor`
+(arXiv:1909.08053): heads, hidden channels and vocabulary. The compiler moves
+the data that follows from it.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import traverse_util
+
+PyTree = Any
+
+# Mesh axes by logical axis.
+MESH_AXES = {
+  'batch': ('data', 'fsdp'),
+  'width': ('fsdp',),
+  'heads': ('tensor',),
+  'hidden': ('tensor',),
+  'vocabulary': ('tensor',),
+}
+
+# Logical axes by the end of a tensor's path. What is not here is small and
+# lies everywhere.
+LOGICAL = {
+  ('embedding',): ('vocabulary', 'width'),
+  ('positions',): (None, 'width'),
+  ('head',): ('width', 'vocabulary'),
+  ('value_embedding',): ('vocabulary', 'heads'),
+  ('q', 'kernel'): ('width', 'heads'),
+  ('k', 'kernel'): ('width', 'heads'),
+  ('v', 'kernel'): ('width', 'heads'),
+  ('out', 'kernel'): ('heads', 'width'),
+  ('up', 'kernel'): ('width', 'hidden'),
+  ('gate', 'kernel'): ('width', 'hidden'),
+  ('down', 'kernel'): ('hidden', 'width'),
+}
+
+
+def specs(state: PyTree, sizes: dict[str, int]) -> PyTree:
+  """How the arrays of a state are split.
+
+  Args:
+    state: nested dicts of arrays or shapes whose paths end as those of weights.
+    sizes: of the mesh axes.
+
+  Returns:
+    A `PartitionSpec` for each array. An axis that its mesh axes do not divide
+    is not split.
+  """
+  flat = traverse_util.flatten_dict(state)
+  return traverse_util.unflatten_dict(
+    {path: _spec(path, leaf.shape, sizes) for path, leaf in flat.items()}
+  )
+
+
+def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
+  """Splits an array over the mesh that is being traced for, if there is one.
+
+  Args:
+    x: any array.
+    *logical: a logical axis, or None, for each of its axes.
+
+  Returns:
+    The same array.
+  """
+  sizes = _sizes()
+  if math.prod(sizes.values()) == 1:
+    return x
+  return jax.lax.with_sharding_constraint(x, _split(logical, x.shape, sizes))
+
+
+def locally(
+  function: Callable[..., jax.Array],
+  args: tuple[jax.Array, ...],
+  logical: tuple[tuple[str | None, ...], ...],
+  out: tuple[str | None, ...],
+) -> jax.Array:
+  """Calls a function on each device's part of arrays, and moves no data.
+
+  Kernels need that: the compiler cannot split them.
+
+  Args:
+    function: of arrays, as large as the parts are.
+    args: the arrays.
+    logical: the axes of each, as in `constrain`.
+    out: of the result, which is shaped as the first argument.
+
+  Returns:
+    The whole of what the parts give.
+  """
+  sizes = _sizes()
+  if math.prod(sizes.values()) == 1:
+    return function(*args)
+  return jax.shard_map(
+    function,
+    in_specs=tuple(
+      _split(axes, x.shape, sizes) for axes, x in zip(logical, args)
+    ),
+    out_specs=_split(out, args[0].shape, sizes),
+    axis_names=set(sizes),
+    check_vma=False,
+  )(*args)
+
+
+def batch_shards() -> int:
+  """Parts that the batch is split into."""
+  sizes = _sizes()
+  return math.prod(sizes.get(axis, 1) for axis in MESH_AXES['batch'])
+
+
+def _spec(
+  path: tuple[str, ...], shape: tuple[int, ...], sizes: dict[str, int]
+) -> jax.P:
+  logical = LOGICAL.get(path[-2:], LOGICAL.get(path[-1:], (None,) * len(shape)))
+  return _split(logical, shape, sizes)
+
+
+def _split(
+  logical: tuple[str | None, ...],
+  shape: tuple[int, ...],
+  sizes: dict[str, int],
+) -> jax.P:
+  parts = []
+  for name, size in zip(logical, shape, strict=True):
+    axes = tuple(a for a in MESH_AXES.get(name, ()) if sizes.get(a, 1) > 1)
+    ways = math.prod(sizes[axis] for axis in axes)
+    parts.append(axes if axes and size % ways == 0 else None)
+  return jax.P(*parts)
+
+
+def _sizes() -> dict[str, int]:
+  """Of the mesh axes that the compiler splits over, of those traced for."""
+  mesh = jax.sharding.get_abstract_mesh()
+  kinds = dict(zip(mesh.axis_names, mesh.axis_types))
+  auto = jax.sharding.AxisType.Auto
+  return {a: n for a, n in mesh.shape.items() if kinds[a] == auto}
