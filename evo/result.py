@@ -4,6 +4,7 @@ Pure functions of the ledger and of `run` (the content of run.json), so that a
 run that was killed and resumed gives what an unbroken one gives, times apart.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -102,7 +103,7 @@ def result(
     'champion': champion,
     'gain': _gain(pairs, run) if pairs else None,
     'gain_missing': missing,
-    'noise': _noise(rows, len(rows_lib.finished(rows))),
+    'noise': _noise(rows),
     **_counts(rows),
     **seconds,
     **compilations,
@@ -156,11 +157,13 @@ def noise(rows: Sequence[Row]) -> calibration.Noise | None:
   )
 
 
-def _noise(rows: Sequence[Row], members: int) -> Record | None:
+def _noise(rows: Sequence[Row]) -> Record | None:
   known = noise(rows)
   if known is None:
     return None
-  kept, gain = known.null(members)
+  searches = collections.Counter(r['cycle'] for r in rows_lib.finished(rows))
+  kept, gain = known.null(list(searches.values()))
+  members = searches.total()
   return dataclasses.asdict(known) | {
     'worth': known.worth,
     'null': {'members': members, 'kept': kept, 'gain': gain},
