@@ -11,7 +11,8 @@ from evo import space as space_lib
 
 PHASE = 'calibrate'
 SEEDS = 8
-BASELINE, NUDGED = 'baseline', 'nudged'
+ARMS = BASELINE, NUDGED = 'baseline', 'nudged'
+RUNS = SEEDS * len(ARMS)  # At most.
 
 # Of a parameter's range: so little that only chaos in training tells two runs
 # of a seed apart.

@@ -18,9 +18,7 @@ from absl import flags
 
 from evo import (
   ablation,
-  calibration,
   lineage,
-  locked,
   pace_figure,
   report,
   staircase,
@@ -61,13 +59,15 @@ def main(argv: list[str]) -> int:
     experiment_lib.prepare_backend(given)
     experiment = _experiment(given)
     run = experiment_lib.describe(given, experiment, settings.command(given))
-    _check_run(workdir, run)
+    made_of = {name: run[name] for name in ('data_digest', 'space')}
+    files.check_unchanged(workdir, made_of)
     display = display_lib.Display(run['metric'])
     campaign = _campaign(given, experiment, display)
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'run.json', run)
   campaign.loop.log('start', round=len(campaign.loop.records), command=sys.argv)
-  print(plan.plan(given, run, len(campaign.loop.records)), file=sys.stderr)
+  rounds = len(campaign.loop.records)
+  print(plan.plan(given, run, rounds, campaign.calibrates), file=sys.stderr)
   with display:
     campaign.run()
   if best := campaign.champion:
@@ -97,8 +97,8 @@ def _campaign(
   display: display_lib.Display,
 ) -> campaign_lib.Campaign:
   """The campaign of the flags; nothing runs yet."""
-  phases, larger = given['phases'], None
-  if transfer.PHASE in phases:
+  larger = None
+  if transfer.PHASE in given['phases']:
     enlarge.factors(given['transfer'], experiment.space)
     trainee = enlarge.load_trainee(given, experiment)
     larger = functools.partial(enlarge.larger, given, experiment, trainee)
@@ -109,17 +109,12 @@ def _campaign(
     bounds=bounds_lib.Bounds(
       given['max_members'] or None, given['max_flops'], given['max_minutes']
     ),
+    phases=plan.phases(given),
     seed=given['seed'],
-    pairs=plan.pairs(given),
-    calibrates=calibration.PHASE in phases,
-    ablates=ablation.PHASE in phases,
     larger=larger,
-    locks=locked.PHASE in phases,
-    cycles=given['cycles'] if ablation.PHASE in phases else 1,
     restart=functools.partial(
       experiment_lib.make_strategy, given, experiment.trainee
     ),
-    search_share=given['search_share'],
     stop=stop_lib.StopSignals(pathlib.Path(given['workdir'])).reason,
     observe=display.update,
   )
@@ -202,20 +197,6 @@ def _seconds(
     number = pace.round_of(count)
     found[str(count)] = None if number is None else seconds.get(number)
   return found
-
-
-def _check_run(workdir: pathlib.Path, run: dict[str, Any]) -> None:
-  """Refuses to go on with a run whose data or space have changed."""
-  path = workdir / 'run.json'
-  if not path.exists():
-    return
-  before = json.loads(path.read_text())
-  for name in ('data_digest', 'space'):
-    if before[name] != run[name]:
-      raise ValueError(
-        f'the {name.replace("_", " ")} of {workdir} is not what it was when'
-        ' the run began; expected the same, or another --workdir'
-      )
 
 
 def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
