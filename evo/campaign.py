@@ -105,6 +105,7 @@ class Campaign:
     self.confirmation, self.noise, self.stack = None, None, None
     self.stop_reason = None
     self.transferred: list[loop_lib.Record] = []
+    self._elsewhere: dict[str, float] = {}  # Seconds, by kind.
     self._space, self._workdir = strategy.space, epath.Path(workdir)
     # What decides first; the search split beside it shows the screen's bias.
     splits = tuple(s for s in ('confirm', 'search') if s in engine.splits)
@@ -167,6 +168,13 @@ class Campaign:
   def progress(self) -> tuple[float, float | None]:
     """FLOPs trained so far, and about how many there will be if bounded."""
     return self.allowance.progress(self.loop.phase == loop_lib.SEARCH)
+
+  def spent(self) -> dict[str, float]:
+    """Seconds by what they were spent on, at the larger scale too."""
+    return {
+      kind: seconds + self._elsewhere.get(kind, 0.0)
+      for kind, seconds in self.loop.clock.spent().items()
+    }
 
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
@@ -324,6 +332,9 @@ class Campaign:
     if self.loop.replaying:
       # The locked split was read: what is not shown by now is not shown.
       self.transferred = ledger_lib.Ledger(folder / 'ledger').records
+      events = ledger_lib.Events(folder / 'events.jsonl').read()
+      rounds = [event for event in events if event['event'] == 'round']
+      self._spent_elsewhere(rounds[-1] if rounds else {})
       return
     changed = ablation.changes(self._space, self.stack)
     self.loop.phase = transfer.PHASE  # For those who watch.
@@ -338,10 +349,15 @@ class Campaign:
       observe=self._transferring,
     )
     self.allowance.charge(loop.flops)
+    self._spent_elsewhere(loop.clock.spent())
     self.transferred = loop.records
     # Out of time is no reason to leave out the locked split.
     if loop.stop_reason != 'max_minutes':
       self.stop_reason = loop.stop_reason or self.stop_reason
+
+  def _spent_elsewhere(self, spent: dict[str, Any]) -> None:
+    # How many there are in all is known to the clock of the campaign.
+    self._elsewhere = {k: spent[k] for k in spent if k.startswith('seconds_')}
 
   def _transferring(self) -> None:
     """Notes the time, which this campaign's own rounds do not tell."""

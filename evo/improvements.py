@@ -9,6 +9,7 @@ from typing import Any
 
 from evo import ablation, gate, locked, statistics, transfer, trial
 from evo import cycles as cycles_lib
+from evo import member as member_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
 
@@ -55,13 +56,18 @@ def improvements(
     own = scale.get(ablation.without(name)) if entry is last.get(name) else None
     entry['at_scale'] = own
   found.sort(key=lambda x: (x['effect'] is None, x['effect'] or 0.0))
-  summary = _summary(found, result, cycles) | {
-    'stack': stack,
-    'stack_at_scale': scale.get(ablation.STACK),
-    'locked': _locked(rows),
-    'early_stopping': _saved(rows, run),
-    'cycles': [_cycle(cycle, found) for cycle in cycles],
-  }
+  summary = (
+    _summary(found, result, cycles)
+    | _untested(cycles, run)
+    | {
+      'stack': stack,
+      'stack_at_scale': scale.get(ablation.STACK),
+      'locked': _locked(rows),
+      'locked_failed': _locked_failed(rows),
+      'early_stopping': _saved(rows, run),
+      'cycles': [_cycle(cycle, found) for cycle in cycles],
+    }
+  )
   return {'summary': summary, 'improvements': found}
 
 
@@ -139,6 +145,26 @@ def _locked(rows: Sequence[Row]) -> Record | None:
     losses = [r['metrics'][locked.SPLIT] for r in legs if r['arm'] == arm]
     gain[arm] = sum(losses) / len(losses)
   return gain
+
+
+def _locked_failed(rows: Sequence[Row]) -> bool:
+  """Whether there is no headline because a run of it failed."""
+  legs = [row for row in rows if row['phase'] == locked.PHASE]
+  return any(
+    row['status'] in (member_lib.DIVERGED, member_lib.INFEASIBLE)
+    for row in legs
+  )
+
+
+def _untested(cycles: list[cycles_lib.Cycle], run: Record) -> Record:
+  """Whether ablations were left out, and why none was reached if they were not."""
+  left_out, untested = None, None
+  if not any(cycle.evidence for cycle in cycles):
+    asked = ablation.PHASE in run['flags'].get('phases', ())
+    passed = any(cycle.passed for cycle in cycles)
+    left_out = None if asked else 'ablation'
+    untested = 'no room' if passed else 'no gate passed'
+  return {'left_out': left_out, 'untested': untested}
 
 
 def _saved(rows: Sequence[Row], run: Record) -> Record | None:
@@ -224,7 +250,6 @@ def _summary(
       'gain': gain,
       'missing': result['gain_missing'],
     },
-    'left_out': None if any(c.evidence for c in cycles) else 'ablation',
     'sum_of_single_effects': -sum(singles) if whole else None,
     'stack_effect': -totals[-1].mean if totals and totals[-1] else None,
   }

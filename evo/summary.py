@@ -74,7 +74,7 @@ def _next(
   if result['champion'] is None:
     return [read, ('then', 'narrow the space: every member failed')]
   further = ('search on', f'the same command, {wording.larger(run["flags"])}')
-  if improvements and improvements['summary']['locked']:
+  if improvements and wording.locked_read(improvements):
     further = ('search on', 'in another --workdir: the locked split was read')
   sample = ('sample', f'python -m launch.sample --workdir={workdir}')
   return [read, sample, further]

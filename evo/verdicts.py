@@ -14,6 +14,11 @@ _LEFT_OUT = (
   'Which of the changes matter (ablation), and whether they hold for a larger'
   ' model (transfer), was left out.'
 )
+_UNTESTED = {
+  'no gate passed': 'No champion passed the gate, so none of its changes was'
+  ' tested one by one.',
+  'no room': 'The bounds left no room to test the changes one by one.',
+}
 _TOLD = (1, 5, 10)
 
 
@@ -31,7 +36,10 @@ def verdicts(improvements: Record, metric: str) -> str:
   header += (f'effect ({metric})', '95% interval', 'pairs', 'p adjusted')
   header += ('alone', 'at scale', 'verdict', 'kept')
   table = markdown_lib.table(header, map(_line, improvements['improvements']))
-  parts = [f'**{_capital(wording.counts(summary))}.**', table, _note(summary)]
+  parts = [f'**{_capital(wording.counts(summary))}.**']
+  if summary['untested']:
+    parts.append(_UNTESTED[summary['untested']])
+  parts += [table, _note(summary)] if improvements['improvements'] else []
   return '\n\n'.join(parts)
 
 

@@ -23,6 +23,7 @@ from evo import (
   report,
   staircase,
   transfer,
+  wording,
 )
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
@@ -133,29 +134,30 @@ def _report(
     return {'nats_per_token': experiment.trainee.nats_per_token(loss, split)}
 
   rows = rows_lib.leg_rows(campaign.loop.records, run)
+  larger = rows_lib.leg_rows(campaign.transferred, run)
   result = result_lib.result(
     campaign.loop.records,
     run,
-    seconds=campaign.loop.clock.spent(),
+    seconds=campaign.spent(),
     compilations={
       'compilations': experiment.engine.meter.compilations,
       'compilations_cached': experiment.engine.meter.cached,
     },
     stop_reason=campaign.stop_reason,
     details=details,
+    larger=larger,
   )
   result['bounds'] = {name: given[name] for name in settings.BOUNDS}
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
   lineage.draw(rows, result, run, workdir / 'lineage.png')
-  larger = rows_lib.leg_rows(campaign.transferred, run)
   improvements = improvements_lib.improvements(rows, run, result, larger)
   files.write_json(workdir / 'improvements.json', improvements)
   _export_stack(workdir, experiment.space, improvements)
   pace = pace_lib.pace(rows, run)
   times = campaign.loop.clock.rounds()
   result['seconds_to_confirmed'] = _seconds(pace, times)
-  if improvements['summary']['tested']:
+  if not improvements['summary']['left_out']:
     pace_figure.draw(pace, improvements, run['metric'], workdir / 'pace.png')
   (workdir / 'report.md').write_text(
     report.markdown(result, rows, run, improvements)
@@ -215,7 +217,7 @@ def _locked_read(workdir: pathlib.Path) -> bool:
   path = workdir / 'improvements.json'
   if not path.exists():
     return False
-  return json.loads(path.read_text())['summary'].get('locked') is not None
+  return wording.locked_read(json.loads(path.read_text()))
 
 
 def _further(workdir: pathlib.Path) -> str:

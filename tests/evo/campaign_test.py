@@ -295,6 +295,29 @@ def test_without_a_verified_stack_the_locked_split_is_not_read(
   assert 'locked' not in {record['phase'] for record in records(tmp_path)}
 
 
+def test_what_is_tried_at_a_larger_scale_is_charged(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  planted |= {'bounds': bounds_lib.Bounds(flops=400 * 604.0)}
+  campaign = make_campaign(tmp_path, larger=twice_as_long, **planted)
+  campaign.run()
+  run, known = run_of(campaign), records(tmp_path)
+  larger = rows_lib.leg_rows(campaign.transferred, run)
+  totals = [
+    result_lib.result(
+      known, run, seconds={}, compilations={}, stop_reason=None, larger=rows
+    )
+    for rows in ((), larger)
+  ]
+  flops, tokens = (
+    sum(row[name] for row in larger) for name in ('flops', 'tokens')
+  )
+  assert flops > 0
+  assert totals[1]['flops'] == totals[0]['flops'] + flops <= 400 * 604.0
+  assert totals[1]['tokens'] == totals[0]['tokens'] + tokens
+  assert campaign.allowance.left() <= 400 * 604.0 - totals[1]['flops']
+
+
 def test_what_was_not_tried_before_the_locked_split_is_read_is_not_tried_later(
   tmp_path, make_campaign, compounding, twice_as_long
 ):
@@ -336,6 +359,8 @@ def test_the_time_of_the_larger_scale_counts_after_a_restart(
   own = [e['seconds'] for e in events if e['event'] == 'round'][-1]
   last = [e['seconds'] for e in events if e['event'] == 'transfer'][-1]
   assert last > own
+  spent, alone = unbroken.spent(), unbroken.loop.clock.spent()
+  assert spent['seconds_training'] > alone['seconds_training']
   assert make().loop.clock.seconds >= last
 
 

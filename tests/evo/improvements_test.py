@@ -183,6 +183,14 @@ def test_without_an_ablation_every_change_is_undecided(found):
   assert left_out(found())
 
 
+def test_an_ablation_that_no_gate_let_begin_was_not_left_out(found):
+  flags = {'phases': ['search', 'confirm', 'ablate']}
+  failed = found(gains=(2.0, 2.3), flags=flags)['summary']
+  assert (failed['left_out'], failed['untested']) == (None, 'no gate passed')
+  passed = found(flags=flags)['summary']
+  assert (passed['left_out'], passed['untested']) == (None, 'no room')
+
+
 def test_an_ablation_of_another_stack_does_not_count(found, ablated):
   assert left_out(found(ablated(6, noisy(), stack=STACK | {'z': 0.8})))
 
@@ -478,6 +486,7 @@ def test_half_a_headline_is_none(n, failed, found, ablated, leg, ended):
   pairs = [(2.0, 1.6)] * (n - 1) + [(2.0, None if failed else 1.6)]
   value = found(ablated(6, noisy()), locked_round(leg, ended, 100, pairs))
   assert value['summary']['locked'] is None
+  assert value['summary']['locked_failed'] == failed
 
 
 def test_what_early_stopping_saved_counts_the_runs_of_gates_and_ablations(

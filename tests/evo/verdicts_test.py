@@ -73,6 +73,8 @@ def content():
       'undecided': 1,
       'level': 0.05,
       'left_out': None,
+      'untested': None,
+      'locked_failed': False,
       'stack': {'rate': 0.25},
       'early_stopping': {'runs': 30, 'fixed': 80, 'saved': 0.625},
       'stack_at_scale': scale,
@@ -130,6 +132,31 @@ def test_what_was_left_out_is_said(content):
   content['summary']['left_out'] = 'ablation'
   text = verdicts.verdicts(content, 'bpb')
   assert '(ablation)' in text and '|' not in text
+
+
+@pytest.mark.parametrize(
+  'why,words',
+  [('no gate passed', 'No champion passed'), ('no room', 'no room')],
+)
+def test_why_no_change_was_tested_is_said(why, words, content):
+  content['summary']['untested'] = why
+  text = verdicts.verdicts(content, 'bpb')
+  assert words in text and '| norm |' in text
+  content['improvements'] = []
+  assert '|' not in verdicts.verdicts(content, 'bpb')
+
+
+def test_a_run_that_failed_on_the_locked_split_is_not_silent(
+  content, made, leg, searched
+):
+  result, _, _ = made(searched((leg(0), 2.0), (leg(1, {'x': 0.7}), 1.0)))
+  content['summary'] |= {'locked': None, 'locked_failed': True}
+  text = wording.verified(result, content)
+  assert text.startswith(wording.headline(result))
+  assert text.endswith(
+    'On the locked split a run failed, so there is no gain to tell.'
+  )
+  assert wording.locked_read(content)
 
 
 def test_pace_tells_quarters_cycles_tiers_and_when(content):
