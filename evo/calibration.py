@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evo import parameter as parameter_lib
 from evo import space as space_lib
 
 PHASE = 'calibrate'
@@ -31,8 +32,7 @@ def arms(space: space_lib.Space) -> dict[str, space_lib.Configuration]:
   for name in space.active(space.baseline):
     p = space.by_name[name]
     if name in space.free and p.has_scale and not (p.structural or p.values):
-      place = p.unit(nudged[name])
-      nudged[name] = p.at(place + _NUDGE if place < 0.5 else place - _NUDGE)
+      nudged[name] = _nudged(p, nudged[name])
   nudged = space.canonical(nudged)
   if nudged != found[BASELINE]:
     found[NUDGED] = nudged
@@ -148,6 +148,16 @@ def noise(
   return Noise(
     losses.size, float(losses.mean()), float(losses.std(ddof=1)), paired
   )
+
+
+def _nudged(p: parameter_lib.Parameter, value: float) -> float:
+  """A value as good as this one, but another one in training's precision."""
+  place = p.unit(value)
+  up = place < 0.5
+  near = p.at(place + _NUDGE if up else place - _NUDGE)
+  if np.float32(near) != np.float32(value):
+    return near
+  return p.high if up else p.low
 
 
 def _own(sd_paired: float) -> float:

@@ -35,6 +35,13 @@ def test_a_nudge_moves_what_is_continuous_by_as_good_as_nothing():
   assert nudged['c'] == 1
 
 
+def test_a_nudge_is_none_unless_float32_sees_it():
+  narrow = {'kind': 'float', 'low': 1 - 1e-6, 'high': 1 + 1e-6, 'default': 1.0}
+  high = narrow | {'low': 1 - 2e-6, 'high': 1.0}
+  nudged = calibration.arms(make(x=narrow, y=high))['nudged']
+  assert nudged == {'x': 1 - 1e-6, 'y': 1 - 2e-6}
+
+
 def test_where_nothing_is_continuous_there_is_one_arm():
   assert list(calibration.arms(make(c=CHOICE))) == ['baseline']
 
