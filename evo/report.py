@@ -192,6 +192,11 @@ def _next(
   workdir, gain = markdown_lib.code(run['flags']['workdir']), result['gain']
   if result['stop_reason'] in wording.CONTINUABLE:
     return '- Start the same command again: it goes on where it stopped.'
+  if not result['members']:
+    larger = wording.larger(run['flags'])
+    return (
+      f'- Give it a larger bound, which leaves room for a search: `{larger}`.'
+    )
   if result['champion'] is None:
     return (
       '- Every member failed. Narrow the ranges of the space, the learning rate'

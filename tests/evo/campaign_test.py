@@ -404,7 +404,7 @@ def test_a_calibration_that_takes_more_than_half_is_left_out(
 def test_an_ablation_leaves_later_cycles_their_share(
   tmp_path, make_campaign, compounding
 ):
-  compounding |= {'bounds': bounds_lib.Bounds(flops=400 * 604.0)}
+  compounding |= {'bounds': bounds_lib.Bounds(flops=200 * 604.0)}
   compounding['calibrates'] = False
   campaign = make_campaign(tmp_path, 'random', **compounding)
   campaign.run()
@@ -412,8 +412,8 @@ def test_an_ablation_leaves_later_cycles_their_share(
   for record in records(tmp_path):
     spent[record['cycle']] += sum(r['flops'] for r in record['results'])
   # Half of what the locked split leaves, and what an elimination may take.
-  assert spent[0] <= (400 - 16) / 2 * 604.0 + 32 * 604.0
-  assert spent[1] > 0.25 * 400 * 604.0
+  assert spent[0] <= (200 - 16) / 2 * 604.0 + 32 * 604.0
+  assert spent[1] > 0.25 * 200 * 604.0
 
 
 def test_a_ledger_of_an_earlier_version_is_refused_in_words(

@@ -89,3 +89,8 @@ def test_a_real_campaign_is_reported(make_campaign, outcome, tmp_path):
   text = markdown(result, rows, run)
   assert 'The champion is a schedule of' in text
   assert wording.headline(result) in text
+
+
+def test_a_run_without_members_asks_for_a_larger_bound(made):
+  text = markdown(*made())
+  assert 'larger bound' in text and 'Every member failed' not in text

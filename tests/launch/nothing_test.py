@@ -64,7 +64,7 @@ def nothing(tmp_path_factory):
     '--member_tokens=115200',
     '--max_members=32',
     '--max_minutes=9',
-    '--phases=calibrate,search,confirm,ablate,locked',
+    '--phases=calibrate,search,confirm,ablate',
     '--confirm_seeds=16',
     '--inherit_at=0',
   ]
