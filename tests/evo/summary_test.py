@@ -56,5 +56,5 @@ def test_where_all_failed_nothing_is_recommended_for_use(screen, leg, searched):
 
 def test_a_run_without_members_asks_for_a_larger_bound(made):
   result, _, run = made(stop_reason='max_minutes')
-  text = summary.summary(result, run)
+  text = summary_lib.summary(result, run)
   assert 'larger bound' in text and 'failed:' not in text
