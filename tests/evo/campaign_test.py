@@ -704,6 +704,25 @@ def test_minutes_become_a_plan_in_the_ledger(tmp_path, make_campaign):
   assert changes and all((i + 1 + first) % 10 == 0 for i in changes)
 
 
+def test_minutes_are_used_up_where_evaluations_cost_as_much_as_training(
+  tmp_path, make_campaign
+):
+  class Costly(quadratic.Quadratic):
+    def cost(self, structure):
+      found = super().cost(structure)
+      each = dict.fromkeys(found.flops_per_evaluation, 600.0)
+      return found._replace(flops_per_evaluation=each)
+
+  bounds = bounds_lib.Bounds(minutes=0.1)
+  run = make_campaign(
+    tmp_path, 'random', trainee=Costly(), pairs=0, bounds=bounds
+  )
+  run.run()
+  # Planned in FLOPs of training alone, about half of them would be.
+  assert 0.75 * 6 < run.loop.clock.seconds < 1.2 * 6
+  assert run.loop.flops > 1.9 * run.allowance.executed
+
+
 def test_a_larger_bound_goes_on_with_a_finished_run(tmp_path, make_campaign):
   first = make_campaign(tmp_path, bounds=bounds_lib.Bounds(members=8))
   first.run()
