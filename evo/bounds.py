@@ -5,16 +5,20 @@ once the speed is known, and the plan is written in the ledger, so that a run
 repeated from its ledger takes the same decisions whatever the clock says.
 """
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 
 from evo import engine as engine_lib
 from evo import member as member_lib
 from evo import strategy as strategy_lib
 
-# Share of the minutes that is planned for; the rest is for what was not
-# foreseen: start-up, compiling the confirmation, the report.
-_CLOCK_MARGIN = 0.92
+# Share of the minutes in which all training shall have ended, the report apart.
+_TRAINED_BY = 0.97
+# Share of what is left of these that is planned for: structures that are not
+# known yet have to be compiled, and may be slower.
+_FORESEEN = 0.95
 
 # Populations that the search of a cycle trains at least: with fewer it has
 # hardly begun to select.
@@ -87,6 +91,9 @@ class Allowance:
     self._search_share, self._cycle, self._turns = search_share, (0, 0.0), 1
     self._held_share = held_share
     self._held = held_runs * self._verified
+    # Runs that a verification leaves to the next, and whether it keeps to the
+    # share of its cycle.
+    self._reserved, self._keeps_share = 0, False
     self.started, self.executed = 0, 0.0
     self.plan: Plan | None = None
     self._committed = 0.0
@@ -122,14 +129,30 @@ class Allowance:
     room = [self._room(limit) for limit in self._limits()]
     return max(0, min([free, *room])), self.fresh()
 
-  def begin_cycle(self, turns: int = 1) -> None:
+  def begin_cycle(
+    self, turns: int = 1, confirmation: int | None = None
+  ) -> None:
     """Begins another search, of its share of what is left.
 
     Args:
       turns: cycles, this one included, that share what is left, if there is
         enough for all of them.
+      confirmation: runs of its confirmation; None is as many as before.
     """
     self._cycle, self._turns = (self.started, self._committed), turns
+    if confirmation is not None:
+      self._confirmation = confirmation * self._verified
+
+  @contextlib.contextmanager
+  def sharing(self, runs: int) -> Iterator[None]:
+    """Keeps a verification to the share of its cycle.
+
+    Args:
+      runs: of that share that it leaves to what follows.
+    """
+    self._reserved, self._keeps_share = runs * self._verified, True
+    yield
+    self._reserved, self._keeps_share = 0, False
 
   def release(self, held_runs: int = 0) -> None:
     """Gives free what was held back, but for so many runs."""
@@ -144,6 +167,11 @@ class Allowance:
         self._committed += cost
         self._verifying += cost
 
+  def charge(self, flops: float) -> None:
+    """Commits what was spent elsewhere."""
+    self._committed += flops
+    self._verifying += flops
+
   def left(self) -> float | None:
     """FLOPs that nothing has committed; None is no bound."""
     limits = self._limits()
@@ -151,18 +179,15 @@ class Allowance:
 
   def verifications(self) -> int | None:
     """How many runs of a verification may still start; None is no bound."""
-    room = [
-      int((limit - self._committed) // self._verified)
-      for limit in self._limits()
-    ]
-    return max(0, min(room)) if room else None
+    left = self._left_to_verify()
+    return None if left is None else int(left // self._verified)
 
   def expected(self) -> int | None:
     """About how many runs of a verification there is room for, likewise.
 
     With the structure of the baseline: the bound is on the costliest.
     """
-    left = self.left()
+    left = self._left_to_verify()
     return None if left is None else int(left // (1.1 * self._usual))
 
   def fresh(self) -> int | None:
@@ -179,18 +204,21 @@ class Allowance:
       room.append(self._engine.size - self.started)
     return max(0, min(room)) if room else None
 
-  def replan(self, seconds: float, speed: float) -> None:
+  def replan(self, seconds: float, speed: float, charged: float) -> None:
     """Plans the minutes that are left.
 
     Args:
       seconds: gone so far.
       speed: FLOPs of training a second.
+      charged: FLOPs so far, with those of evaluation, which a plan has to pay
+        for as well.
     """
     minutes = self._bounds.minutes
     if minutes is None:
       return
-    left = max(0.0, 60 * minutes * _CLOCK_MARGIN - seconds)
-    self.plan = {'minutes': minutes, 'flops': self.executed + speed * left}
+    left = _FORESEEN * max(0.0, 60 * minutes * _TRAINED_BY - seconds)
+    rate = speed * charged / self.executed
+    self.plan = {'minutes': minutes, 'flops': charged + rate * left}
 
   def exhausted(self, least: int = 1) -> str:
     """Which bound left no room for so many members; `done` if none did."""
@@ -234,10 +262,22 @@ class Allowance:
   def _room(self, limit: float) -> int:
     """Whole members that a bound in FLOPs still has room for."""
     _, before = self._cycle
-    left = self._search_share * (limit - before)
-    own = before + left / self._shared_by(left / self._member)
+    own = before + self._search_share * (self._own(limit) - before)
     spare = min(own, limit - self._confirmation) - self._committed
     return int(spare // self._member)
+
+  def _own(self, limit: float) -> float:
+    """Where the share of this cycle ends."""
+    _, before = self._cycle
+    members = self._search_share * (limit - before) / self._member
+    return before + (limit - before) / self._shared_by(members)
+
+  def _left_to_verify(self) -> float | None:
+    ends = [
+      (self._own(limit) if self._keeps_share else limit) - self._reserved
+      for limit in self._limits()
+    ]
+    return max(0.0, min(ends) - self._committed) if ends else None
 
   def _shared_by(self, members: float) -> int:
     """Cycles that share room for so many members: rather fewer than too short."""

@@ -1,20 +1,25 @@
 """Calibration: how noisy the loss is, and what noise alone would look like."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from evo import parameter as parameter_lib
 from evo import space as space_lib
 
 PHASE = 'calibrate'
 SEEDS = 8
-BASELINE, NUDGED = 'baseline', 'nudged'
+ARMS = BASELINE, NUDGED = 'baseline', 'nudged'
+RUNS = SEEDS * len(ARMS)  # At most.
 
 # Of a parameter's range: so little that only chaos in training tells two runs
 # of a seed apart.
 _NUDGE = 1e-3
+
+_DRAWS = 20_000
 
 
 def arms(space: space_lib.Space) -> dict[str, space_lib.Configuration]:
@@ -27,8 +32,7 @@ def arms(space: space_lib.Space) -> dict[str, space_lib.Configuration]:
   for name in space.active(space.baseline):
     p = space.by_name[name]
     if name in space.free and p.has_scale and not (p.structural or p.values):
-      place = p.unit(nudged[name])
-      nudged[name] = p.at(place + _NUDGE if place < 0.5 else place - _NUDGE)
+      nudged[name] = _nudged(p, nudged[name])
   nudged = space.canonical(nudged)
   if nudged != found[BASELINE]:
     found[NUDGED] = nudged
@@ -61,35 +65,64 @@ class Noise:
     """
     return self.sd
 
-  def null(self, members: int) -> tuple[float, float]:
+  def null(self, searches: Sequence[int]) -> tuple[float, float | None]:
     """What a greedy keep rule finds where nothing is better than anything.
 
-    Members of a search share their seed, so that they differ by the noise that
-    pairing leaves.
+    Args:
+      searches: of each search, the members tried, its baseline included.
+
+    Returns:
+      How many it is expected to keep as improvements in all, and the total gain
+      that it is expected to report; None where the noise of pairs is not known.
+    """
+    keeps = sum(1 / i for n in searches for i in range(2, n + 1))
+    if self.sd_paired is None:
+      return keeps, None
+    largest = sum(_expected_largest(n) for n in searches)
+    return keeps, _own(self.sd_paired) * largest
+
+
+class Null:
+  """What a greedy keep rule claims in pure noise, member after member.
+
+  Members of a search share their seed, so that they differ by the noise that
+  pairing leaves. The next search starts from what was claimed and claims more.
+  Quantiles of the sum are simulated; those of the parts do not add up.
+  """
+
+  def __init__(self, sd_paired: float):
+    """Begins before the first search.
 
     Args:
-      members: tried, the baseline included.
+      sd_paired: see `Noise`.
+    """
+    self._own = _own(sd_paired)
+    self._rng = np.random.default_rng(0)
+    self._expected, self._count = 0.0, 0
+    self._claimed = np.zeros(_DRAWS)  # In the searches that have ended.
+    self._first = self._best = self._claimed
+
+  def search(self) -> None:
+    """Begins another search, from what the one before it found."""
+    self._expected += _expected_largest(self._count)
+    self._claimed = self._claimed + self._best - self._first
+    self._first = self._best = self._rng.standard_normal(_DRAWS)
+    self._count = 0
+
+  def member(self) -> tuple[float, float]:
+    """Tries a further member; the first one of a search is its baseline.
 
     Returns:
-      How many it is expected to keep as improvements, and the total gain that
-      it is expected to report.
+      The gain claimed in all searches so far: its expectation, and what it does
+      not exceed in 95 of 100 campaigns.
     """
-    if members < 2:
-      return 0.0, 0.0
-    keeps = sum(1 / i for i in range(2, members + 1))
-    own = (self.sd_paired or 0.0) / math.sqrt(2)
-    return keeps, own * _expected_largest(members)
-
-  def claims(self, members: int) -> tuple[float, float]:
-    """The gain that the greedy rule reports in pure noise.
-
-    Returns:
-      Its expectation, and what it does not exceed in 95 of 100 searches.
-    """
-    if members < 2:
-      return 0.0, 0.0
-    own = (self.sd_paired or 0.0) / math.sqrt(2)
-    return self.null(members)[1], own * _high_largest(members)
+    if self._count:
+      tried = self._rng.standard_normal(_DRAWS)
+      self._best = np.maximum(self._best, tried)
+    self._count += 1
+    expected = self._expected + _expected_largest(self._count)
+    claims = self._claimed + self._best - self._first
+    return self._own * expected, self._own * float(np.quantile(claims, 0.95))
 
 
 def worth(known: Noise | None) -> float:
@@ -117,29 +150,27 @@ def noise(
   )
 
 
-def _high_largest(n: int) -> float:
-  """95% quantile of the largest of n standard normals above the first of them.
-
-  Given the first is z, all of n - 1 others stay below z + x with probability
-  Phi(z + x)^(n - 1); averaged over z by numerical integration, and solved.
-  """
-  from scipy import optimize, special
-
-  z = np.linspace(-9, 9, 2001)
-  density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-
-  def excess(x: float) -> float:
-    below = special.ndtr(z + x) ** (n - 1)
-    return float(np.trapezoid(density * below, z)) - 0.95
-
-  return float(optimize.brentq(excess, 0.0, 20.0))
+def _nudged(p: parameter_lib.Parameter, value: float) -> float:
+  """A value as good as this one, but another one in training's precision."""
+  place = p.unit(value)
+  up = place < 0.5
+  near = p.at(place + _NUDGE if up else place - _NUDGE)
+  if np.float32(near) != np.float32(value):
+    return near
+  return p.high if up else p.low
 
 
+def _own(sd_paired: float) -> float:
+  """The sd of one run's own noise; a difference has that of two."""
+  return sd_paired / math.sqrt(2)
+
+
+@functools.cache
 def _expected_largest(n: int) -> float:
   """Expected largest of n standard normal numbers above the first of them.
 
   That is the expectation of the largest itself, since the first has mean 0; by
-  numerical integration of x n phi(x) Phi(x)^(n - 1).
+  numerical integration of x n phi(x) Phi(x)^(n - 1). 0 of none.
   """
   from scipy import special
 

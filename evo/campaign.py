@@ -9,8 +9,11 @@ from etils import epath
 from evo import ablation, calibration, gate, locked, transfer, verification
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
+from evo import ledger as ledger_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
+from evo import phases as phases_lib
+from evo import rows as rows_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import verifier as verifier_lib
@@ -18,6 +21,9 @@ from evo import verifier as verifier_lib
 # Share of the minutes after which no larger scale is tried any more, so that
 # the locked split can still be read.
 _TRANSFERRED_BY = 0.93
+
+# What a campaign does unless it is told more.
+_CONFIRMED = phases_lib.Phases()
 
 Arms = Callable[['Campaign'], dict[str, verification.Schedule]]
 
@@ -51,6 +57,7 @@ class Campaign:
     confirmation: the last one, or None.
     noise: of the loss, once it was measured.
     stack: what was verified, as a configuration; None before.
+    calibrates: whether the noise of the loss is measured.
     transferred: records of the runs at a larger scale.
     stop_reason: why the campaign ended, or None while it runs.
     allowance: what may still start.
@@ -63,17 +70,11 @@ class Campaign:
     workdir: epath.PathLike,
     *,
     bounds: bounds_lib.Bounds,
+    phases: phases_lib.Phases = _CONFIRMED,
     seed: int = 0,
-    pairs: int = 4,
     arms: Arms | None = None,
-    calibrates: bool = False,
-    ablates: bool = False,
     larger: Callable[[epath.Path], transfer.Larger] | None = None,
-    locks: bool = False,
-    cycles: int = 1,
     restart: Restart | None = None,
-    search_share: float = 0.5,
-    transfer_share: float = 0.2,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
   ):
@@ -84,43 +85,35 @@ class Campaign:
       strategy: of the first cycle's search.
       workdir: holds, or will hold, the ledger and the checkpoints.
       bounds: of the whole campaign.
+      phases: what it does.
       seed: from which the seeds of the verification are folded.
-      pairs: seeds that champion and baseline are confirmed on at most, see
-        `gate.looks`; 0 leaves the confirmation out.
       arms: schedules to train from scratch once the search is over, by name.
         By default baseline and champion, whose runs the bounds pay for, until
         the gate is settled; other ones get all pairs, on top of the bounds.
-      calibrates: whether the noise of the loss is measured first.
-      ablates: whether the changes of a champion that passed are tested.
       larger: makes where the confirmed changes are tried at a larger scale,
         given a folder for it; None leaves that out.
-      locks: whether the locked split is read at the end.
-      cycles: searches among which the bounds are shared; there are more where
-        the tests ended early and leave room.
       restart: makes the strategies of further cycles; None has one strategy
         search on from where it stands.
-      search_share: of the FLOPs of a cycle; the rest is for its verification.
-        All of them where no changes are tested.
-      transfer_share: of the FLOPs of a bound, if there is a larger scale.
       stop: asked after each round for a reason to stop there.
       observe: called after each round.
 
     Raises:
-      ValueError: the ledger is damaged.
+      ValueError: the ledger is damaged, or of an earlier version.
     """
     self.engine, self.strategy = engine, strategy
     self.legs, self.results, self.incumbents = [], [], []
     self.confirmation, self.noise, self.stack = None, None, None
     self.stop_reason = None
     self.transferred: list[loop_lib.Record] = []
+    self._elsewhere: dict[str, float] = {}  # Seconds, by kind.
     self._space, self._workdir = strategy.space, epath.Path(workdir)
     # What decides first; the search split beside it shows the screen's bias.
     splits = tuple(s for s in ('confirm', 'search') if s in engine.splits)
-    self._pairs = pairs if 'confirm' in engine.splits else 0
-    self._seed, self._arms, self._ablates = seed, arms, ablates
-    self._calibrates, self._larger = calibrates, larger
-    self._locks = locks and locked.SPLIT in engine.splits
-    self._cycles, self._restart = cycles, restart
+    self._pairs = phases.pairs if 'confirm' in engine.splits else 0
+    self._phases, self._seed, self._arms = phases, seed, arms
+    self._larger, self._restart = larger, restart
+    locks = phases.locks and locked.SPLIT in engine.splits
+    self._locked_runs = 2 * locked.PAIRS if locks else 0
     self._verified: tuple[int, member_lib.Result] | None = None
     self._stacked: int | None = None  # The champion that the stack is from.
     self._confirmed: tuple[str, ...] = ()  # Of its changes.
@@ -131,9 +124,9 @@ class Campaign:
       strategy,
       confirmation=0 if arms else 2 * self._pairs,
       confirmation_evaluations=len(splits),
-      search_share=search_share if ablates else 1.0,
-      held_share=transfer_share if larger else 0.0,
-      held_runs=2 * locked.PAIRS if self._locks else 0,
+      search_share=phases.search_share if phases.ablates else 1.0,
+      held_share=phases.transfer_share if larger else 0.0,
+      held_runs=self._locked_runs,
     )
     self.loop = loop_lib.Loop(
       engine,
@@ -143,6 +136,8 @@ class Campaign:
       observe=self._observe,
       pinned=self._pinned,
     )
+    rows_lib.check(self.loop.records)
+    self.calibrates = phases.calibrates and self._affords_calibration()
     self._verifier = verifier_lib.Verifier(
       self.loop, splits=splits, seed=seed, pairs=self._pairs
     )
@@ -174,10 +169,17 @@ class Campaign:
     """FLOPs trained so far, and about how many there will be if bounded."""
     return self.allowance.progress(self.loop.phase == loop_lib.SEARCH)
 
+  def spent(self) -> dict[str, float]:
+    """Seconds by what they were spent on, at the larger scale too."""
+    return {
+      kind: seconds + self._elsewhere.get(kind, 0.0)
+      for kind, seconds in self.loop.clock.spent().items()
+    }
+
   def run(self) -> None:
     """Runs until a bound, the strategy's end or a reason to stop."""
     loop = self.loop
-    if self._calibrates:
+    if self.calibrates:
       self.noise = self._verifier.calibrate(self._space, self.strategy)
     self._search_and_verify()
     loop.finish()
@@ -202,9 +204,12 @@ class Campaign:
     """All cycles."""
     loop, asked = self.loop, None
     while loop.stop_reason is None:
-      self.allowance.begin_cycle(max(1, self._cycles - loop.turn))
+      self.allowance.begin_cycle(
+        max(1, self._phases.cycles - loop.turn), self._gate_runs
+      )
       loop.revise()
-      if loop.turn and not loop.replaying and not self._room():
+      # Asked on a replay too, since it may give free what is held.
+      if loop.turn and not (self._room() or loop.replaying):
         break
       rounds = loop.run(loop_lib.SEARCH, self.strategy, self._searched)
       if loop.stop_reason or (loop.turn and not rounds):
@@ -220,16 +225,38 @@ class Campaign:
   @property
   def _least(self) -> int:
     """Members that a further search has to have room for."""
-    return 2 * self.strategy.population if self._ablates else 1
+    return 2 * self.strategy.population if self._phases.ablates else 1
+
+  @property
+  def _gate_runs(self) -> int:
+    """Of the next gate at most: two arms, or three once there is a stack."""
+    return 0 if self._arms else (3 if self.loop.cycle else 2) * self._pairs
 
   def _room(self) -> bool:
+    """Whether there is room for another search.
+
+    What is held for a larger scale is free where there is nothing to try there.
+    """
+    if not self._fits() and not self.stack:
+      self.allowance.release(self._locked_runs)
+    return self._fits()
+
+  def _fits(self) -> bool:
     fresh = self.allowance.fresh()
     return fresh is None or fresh >= self._least
+
+  def _affords_calibration(self) -> bool:
+    """Whether it takes half of the bounds at most, or was begun before."""
+    if records := self.loop.records:
+      return records[0]['phase'] == calibration.PHASE
+    runs = self.allowance.verifications()
+    return runs is None or runs >= 2 * calibration.RUNS
 
   def _verify(self, turn: int) -> None:
     """Puts the champion to the test; begins the next cycle if it passes."""
     found = self.best.leg.configuration
-    if self._ablates and not ablation.changes(self.strategy.space, found):
+    ablates = self._phases.ablates
+    if ablates and not ablation.changes(self.strategy.space, found):
       return
     verifier, worth = self._verifier, calibration.worth(self.noise)
     before = self.loop.round
@@ -244,7 +271,7 @@ class Campaign:
       self._verified = self.loop.cycle, self.best
     evidence = self.confirmation.evidence.get(gate.CHAMPION)
     passed = evidence is not None and gate.passed(evidence)
-    if not self._ablates or self.loop.stop_reason or not passed:
+    if not ablates or self.loop.stop_reason or not passed:
       return
     stack, confirmed = verifier.reduce(found, self.strategy, turn, worth)
     if self.loop.stop_reason is None:
@@ -263,7 +290,7 @@ class Campaign:
     if self.loop.cycle:
       arms[gate.STACK] = self.strategy.space.baseline
     champion = self.schedule(self.best)
-    if self._ablates:
+    if self._phases.ablates:
       # What is ablated and kept is a configuration, so that has to pass.
       configuration = self.best.leg.configuration
       champion = verification.constant(configuration, segments)
@@ -286,12 +313,12 @@ class Campaign:
 
   def _conclude(self) -> None:
     """A larger scale, and then the locked split, for the stack."""
-    self.allowance.release(2 * locked.PAIRS if self._locks else 0)
+    self.allowance.release(self._locked_runs)
     ended = self.stop_reason
     if self._larger:
       self._transfer()
     self.allowance.release()
-    if self._locks and self.stop_reason == ended:
+    if self._locked_runs and self.stop_reason == ended:
       self._verifier.lock(self._space, self.stack, self.strategy)
       self.loop.finish()
       self.stop_reason = self.loop.stop_reason or self.stop_reason
@@ -302,6 +329,13 @@ class Campaign:
     digest = member_lib.fold(0, json.dumps(self.stack, sort_keys=True))
     name = f'champion-{self._stacked}-{digest:08x}'
     folder = self._workdir / transfer.PHASE / name
+    if self.loop.replaying:
+      # The locked split was read: what is not shown by now is not shown.
+      self.transferred = ledger_lib.Ledger(folder / 'ledger').records
+      events = ledger_lib.Events(folder / 'events.jsonl').read()
+      rounds = [event for event in events if event['event'] == 'round']
+      self._spent_elsewhere(rounds[-1] if rounds else {})
+      return
     changed = ablation.changes(self._space, self.stack)
     self.loop.phase = transfer.PHASE  # For those who watch.
     loop = self._verifier.enlarge(
@@ -312,12 +346,23 @@ class Campaign:
       folder,
       strategy=self.strategy,
       stop=lambda: self._stop() or self.loop.late(_TRANSFERRED_BY),
-      observe=self._observe,
+      observe=self._transferring,
     )
+    self.allowance.charge(loop.flops)
+    self._spent_elsewhere(loop.clock.spent())
     self.transferred = loop.records
     # Out of time is no reason to leave out the locked split.
     if loop.stop_reason != 'max_minutes':
       self.stop_reason = loop.stop_reason or self.stop_reason
+
+  def _spent_elsewhere(self, spent: dict[str, Any]) -> None:
+    # How many there are in all is known to the clock of the campaign.
+    self._elsewhere = {k: spent[k] for k in spent if k.startswith('seconds_')}
+
+  def _transferring(self) -> None:
+    """Notes the time, which this campaign's own rounds do not tell."""
+    self.loop.log(transfer.PHASE, **self.loop.clock.spent())
+    self._observe()
 
   def _searched(
     self, legs: list[member_lib.Leg], results: list[member_lib.Result]

@@ -26,7 +26,9 @@ class Clock:
     """Starts; earlier sessions count up to their last round."""
     self._meter, self._events = meter, events
     self._begin = time.monotonic()
-    rounds = [event for event in events.read() if event['event'] == 'round']
+    # A transfer has rounds of its own elsewhere, and notes the time here.
+    timed = ('round', 'transfer')
+    rounds = [event for event in events.read() if event['event'] in timed]
     self._before = rounds[-1] if rounds else {}
     self._first_dispatch: float | None = None
     self._last_result = 0.0

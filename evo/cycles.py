@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evo import ablation, calibration, elimination, gate, trial
+from evo import ablation, calibration, elimination, gate, statistics, trial
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
@@ -30,6 +30,9 @@ class Cycle:
     member: its id; None without one.
     gate: what the pairs of its gate say; None without one.
     passed: whether it passed.
+    total: what the same pairs say for what the cycle kept against the first
+      baseline: the champion if it passed, else what the cycle started from;
+      None where they do not tell.
     rule: of its ablation.
     evidence: of the contrasts of its ablation; empty without one.
     stack: what is left of it; None where it did not pass.
@@ -45,6 +48,7 @@ class Cycle:
   member: int | None
   gate: trial.Evidence | None
   passed: bool
+  total: trial.Evidence | None
   rule: ablation.Rule
   evidence: dict[str, trial.Evidence]
   stack: Configuration | None
@@ -56,6 +60,16 @@ class Cycle:
   def confirmed(self) -> tuple[str, ...]:
     """The changes that are."""
     return self.rule.confirmed(self.evidence) if self.passed else ()
+
+  @property
+  def verified(self) -> statistics.Interval | None:
+    """The gain over where the cycle started from, if its gate showed one.
+
+    A gate that was not passed has verified nothing, and neither has a champion
+    of which nothing is left.
+    """
+    left = self.stack and ablation.changes(self.space, self.stack)
+    return self.gate.interval if left else None
 
 
 def cycles(rows: Sequence[Row], run: Record) -> list[Cycle]:
@@ -108,7 +122,7 @@ def _cycle(
   gates = _gates(own, most)
   passed = [g for g in gates if gate.passed(g[1])]
   champion, member = _best(own, run)
-  evidence, stack, judged = {}, None, None
+  evidence, stack, judged, total = {}, None, None, None
   if gates:
     legs, judged = (passed or gates)[-1]
     tested = _last_leg(legs, gate.CHAMPION)
@@ -120,6 +134,8 @@ def _cycle(
     evidence = _ablated(after, space, champion, most)
     if passed:
       stack = _reduced(after, champion, worth, most)
+    left = stack and ablation.changes(space, stack)
+    total = _total(legs, gate.CHAMPION if left else gate.STACK, most)
   names = ablation.changes(space, champion) if champion else ()
   rule = ablation.Rule(names, worth)
   losses = [row[run['metric']] for row in rows_lib.finished(own)]
@@ -130,6 +146,7 @@ def _cycle(
     member=member,
     gate=judged,
     passed=bool(passed),
+    total=total,
     rule=rule,
     evidence=evidence,
     stack=stack,
@@ -161,6 +178,14 @@ def _gates(
       contrast = gate.contrasts(first=gate.STACK not in arms)[gate.CHAMPION]
       found.append((legs, pairs(legs, contrast, gate.looks(most))))
   return found
+
+
+def _total(legs: Sequence[Row], arm: str, most: int) -> trial.Evidence | None:
+  """What a gate says for one of its arms against the first baseline."""
+  if arm not in {row['arm'] for row in legs}:
+    return None
+  contrast = trial.Contrast(arm, control=gate.BASELINE)
+  return pairs(legs, contrast, gate.looks(most))
 
 
 def _span(

@@ -1,9 +1,9 @@
 """Backward elimination: a stack without the changes that carry nothing.
 
 What an ablation did not confirm is put back to the baseline, all of it at once
-if the stack does as well without, else all but the strongest. Leaving changes
-out one by one cannot tell, since of two that do the same either may go, but not
-both.
+if that surely loses nothing worth having, else all but the strongest. That is a
+test of non-inferiority: without evidence changes stay. Leaving changes out one
+by one cannot tell, since of two that do the same either may go, but not both.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,16 +25,25 @@ def attempts(
   """Changes to put back together: all that were not confirmed, then fewer.
 
   Where the stack cannot do without all of them, the strongest one is left in,
-  then the two, four, eight strongest.
+  then the two, four, eight strongest. Where nothing was left out one by one
+  there is nothing to go by, and all that passed the gate stays; where nobody
+  knows what is worth having, all that does no harm.
 
   Args:
     rule: of the ablation.
     evidence: that it found.
   """
+  if not any(found.n for found in evidence.values()):
+    return
   p = dict(zip(rule.names, rule.raw(evidence)))
-  kept = rule.confirmed(evidence)
+  adjusted = rule.adjusted(evidence)
+  verdicts = {
+    name: rule.verdict(evidence.get(ablation.without(name)), adjusted[name])
+    for name in rule.names
+  }
+  back = {ablation.REFUTED} | ({ablation.UNDECIDED} if rule.worth else set())
   weakest = sorted(
-    (n for n in rule.names if n not in kept), key=lambda n: -p[n]
+    (n for n in rule.names if verdicts[n] in back), key=lambda n: -p[n]
   )
   left_in = 0
   while left_in < len(weakest):
@@ -51,13 +60,16 @@ def reduced(
 
 
 def accepted(evidence: trial.Evidence | None, worth: float) -> bool:
-  """Whether the stack loses nothing worth having by what was put back.
+  """Whether the stack surely loses nothing worth having by what was put back.
 
-  Not where the test did not end: then the changes stay.
+  That is where the interval of what it loses, the loss without minus that with,
+  lies below the smallest gain worth having: one in forty times at most by
+  chance. Where nobody knows what is worth having it has to lie below 0. Not
+  where the test did not end, or where a run failed: then the changes stay.
   """
   if evidence is None or not gate.finished(evidence, worth):
     return False
-  return not gate.passed(evidence)
+  return evidence.interval is not None and evidence.interval.high <= worth
 
 
 def make(
@@ -83,6 +95,6 @@ def make(
     verification.constants({STACK: stack, REDUCED: smaller}, segments),
     CONTRASTS,
     looks=gate.looks(pairs),
-    settled=gate.settled(worth),
+    settled=gate.settled(worth, decides=STACK),
     **options,
   )

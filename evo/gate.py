@@ -39,17 +39,17 @@ def passed(evidence: trial.Evidence) -> bool:
   return evidence.n > 0 and evidence.p <= LEVEL
 
 
-def settled(worth: float = 0.0) -> trial.Settled:
+def settled(worth: float = 0.0, decides: str = CHAMPION) -> trial.Settled:
   """Ends the gate where it is passed, or where nothing worth having is left.
 
   What stands beside it ends with it.
 
   Args:
     worth: the smallest gain worth having.
+    decides: name of the contrast that does; all have reached a look.
   """
 
   def names(evidence: dict[str, trial.Evidence]) -> set[str]:
-    decides = next(iter(evidence))
     return set(evidence) if _settled(evidence[decides], worth) else set()
 
   return names

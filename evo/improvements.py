@@ -9,6 +9,7 @@ from typing import Any
 
 from evo import ablation, gate, locked, statistics, transfer, trial
 from evo import cycles as cycles_lib
+from evo import member as member_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
 
@@ -48,17 +49,25 @@ def improvements(
     stack = None  # All of it was put back.
   confirmed = [x['parameter'] for x in found if x['verdict'] == 'confirmed']
   scale = _at_scale(larger, list(dict.fromkeys(confirmed)))
+  # Of a parameter that changed twice the stack has the last change.
+  last = {x['parameter']: x for x in found if x['kept']}
   for entry in found:
-    own = scale.get(ablation.without(entry['parameter']))
-    entry['at_scale'] = own if entry['verdict'] == 'confirmed' else None
+    name = entry['parameter']
+    own = scale.get(ablation.without(name)) if entry is last.get(name) else None
+    entry['at_scale'] = own
   found.sort(key=lambda x: (x['effect'] is None, x['effect'] or 0.0))
-  summary = _summary(found, result, cycles) | {
-    'stack': stack,
-    'stack_at_scale': scale.get(ablation.STACK),
-    'locked': _locked(rows),
-    'early_stopping': _saved(rows, run),
-    'cycles': [_cycle(cycle, found) for cycle in cycles],
-  }
+  summary = (
+    _summary(found, result, cycles)
+    | _untested(cycles, run)
+    | {
+      'stack': stack,
+      'stack_at_scale': scale.get(ablation.STACK),
+      'locked': _locked(rows),
+      'locked_failed': _locked_failed(rows),
+      'early_stopping': _saved(rows, run),
+      'cycles': [_cycle(cycle, found) for cycle in cycles],
+    }
+  )
   return {'summary': summary, 'improvements': found}
 
 
@@ -138,6 +147,26 @@ def _locked(rows: Sequence[Row]) -> Record | None:
   return gain
 
 
+def _locked_failed(rows: Sequence[Row]) -> bool:
+  """Whether there is no headline because a run of it failed."""
+  legs = [row for row in rows if row['phase'] == locked.PHASE]
+  return any(
+    row['status'] in (member_lib.DIVERGED, member_lib.INFEASIBLE)
+    for row in legs
+  )
+
+
+def _untested(cycles: list[cycles_lib.Cycle], run: Record) -> Record:
+  """Whether ablations were left out, and why none was reached if they were not."""
+  left_out, untested = None, None
+  if not any(cycle.evidence for cycle in cycles):
+    asked = ablation.PHASE in run['flags'].get('phases', ())
+    passed = any(cycle.passed for cycle in cycles)
+    left_out = None if asked else 'ablation'
+    untested = 'no room' if passed else 'no gate passed'
+  return {'left_out': left_out, 'untested': untested}
+
+
 def _saved(rows: Sequence[Row], run: Record) -> Record | None:
   """Runs of gates and ablations, and how many all pairs of each would be."""
   most = {
@@ -164,14 +193,16 @@ def _saved(rows: Sequence[Row], run: Record) -> Record | None:
 def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
   """What a cycle came to: its verified gain, and whether single gains add up.
 
-  Gains are losses before minus after: positive is better.
+  Gains are losses before minus after: positive is better. `measured` is what
+  the pairs of its gate say, passed or not; `gain` only what was verified, over
+  where the cycle started from; `total` that of what is kept over the first
+  baseline.
   """
   own = [x for x in found if x['cycle'] == cycle.number]
   singles = [x['add_one_in']['effect'] for x in own]
   # Of some alone the sum would mislead.
   whole = bool(singles) and None not in singles
-  interval = cycle.gate.interval if cycle.gate else None
-  gain = dataclasses.asdict(interval) if interval else None
+  gain = _interval(cycle.verified)
   return {
     'cycle': cycle.number,
     'champion': cycle.member,
@@ -181,11 +212,17 @@ def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
     'changes': len(own),
     'confirmed': len(cycle.confirmed),
     'kept': sum(x['kept'] for x in own),
+    'measured': _interval(cycle.gate and cycle.gate.interval),
     'gain': gain,
+    'total': _interval(cycle.total and cycle.total.interval),
     'flops': cycle.flops,
     'gain_per_exaflop': gain and gain['mean'] / cycle.flops * 1e18,
     'sum_of_single_gains': -sum(singles) if whole else None,
   }
+
+
+def _interval(found: statistics.Interval | None) -> Record | None:
+  return dataclasses.asdict(found) if found else None
 
 
 def _summary(
@@ -194,6 +231,7 @@ def _summary(
   """Counts, the gate, and whether the single gains add up to the stack's."""
   verdicts = [x['verdict'] for x in found]
   gain = result['gain']
+  totals = [c.total.interval for c in cycles if c.total]
   singles = [
     _cycle(c, found)['sum_of_single_gains'] for c in cycles if c.passed
   ]
@@ -212,7 +250,6 @@ def _summary(
       'gain': gain,
       'missing': result['gain_missing'],
     },
-    'left_out': None if any(c.evidence for c in cycles) else 'ablation',
     'sum_of_single_effects': -sum(singles) if whole else None,
-    'stack_effect': -gain['mean'] if gain else None,
+    'stack_effect': -totals[-1].mean if totals and totals[-1] else None,
   }

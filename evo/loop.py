@@ -275,8 +275,17 @@ class Loop:
     plan, allowance = self.allowance.plan, self.allowance
     changed = plan is not None and plan['minutes'] != allowance.minutes
     if changed and not self.replaying:
-      speed = allowance.executed / self.clock.seconds
-      allowance.replan(self.clock.seconds, speed)
+      self._replan(allowance.executed / self.clock.seconds)
+
+  def replan(self) -> None:
+    """Plans the minutes that are left by the speed of the last rounds."""
+    speed = self.clock.speed()
+    if speed and not self.replaying:
+      self._replan(speed)
+
+  def _replan(self, speed: float) -> None:
+    charged = self.flops + self.engine.in_flight
+    self.allowance.replan(self.clock.seconds, speed, charged)
 
   def _offer(self) -> dict[str, Any]:
     """What is asked for, and how many species may be live."""
@@ -297,14 +306,14 @@ class Loop:
     if standing:
       self.allowance.plan = standing['plan']
       return
-    plan, speed = self.allowance.plan, self.clock.speed()
+    plan = self.allowance.plan
     due = (
       plan is None
       or plan['minutes'] != self.allowance.minutes
       or self.round % self.engine.budget.segments == 0
     )
-    if (self.phase == SEARCH or self.allowance.shares) and speed and due:
-      self.allowance.replan(self.clock.seconds, speed)
+    if (self.phase == SEARCH or self.allowance.shares) and due:
+      self.replan()
 
   def _standing(self) -> Record | None:
     """The record that already stands for the next round."""

@@ -30,9 +30,11 @@ class Pace:
     screen: what a rule that keeps the best so far would claim: the gain of
       each cycle's best over its baseline, on the seed of the search, on top of
       what was verified before.
-    verified: what the gates passed so far show on fresh seeds.
+    verified: what the last gate shows on fresh seeds for what was kept by then,
+      against the first baseline. The champion of a gate that was passed is
+      measured with all of its changes, those that are put back later too.
     null: what the rule would claim in all cycles together if nothing were
-      better than anything; empty where the noise was not measured.
+      better than anything; empty where the noise of pairs was not measured.
     null_high: what it would not exceed in 95 of 100 such campaigns.
     confirmed: (FLOPs, round, changes confirmed so far) after each ablation.
   """
@@ -76,14 +78,15 @@ def pace(rows: Sequence[Row], run: Record) -> Pace:
   for row in ended:
     flops += row['flops']
     spent[row['order']] = flops
-  noise = result_lib.noise(rows)
   lines = Pace(flops, [(0.0, 0.0)], [(0.0, 0.0)], [], [], [])
-  if noise:
+  noise, null = result_lib.noise(rows), None
+  if noise and noise.sd_paired is not None:
+    null = calibration.Null(noise.sd_paired)
     lines.null.append((0.0, 0.0))
     lines.null_high.append((0.0, 0.0))
   for cycle in cycles_lib.cycles(rows, run):
     own = [row for row in ended if row['cycle'] == cycle.number]
-    _search(lines, own, spent, run['metric'], noise)
+    _search(lines, own, spent, run['metric'], null)
     _verify(lines, own, spent, cycle)
   return lines
 
@@ -109,7 +112,7 @@ def _search(
   own: list[Row],
   spent: dict[int, float],
   metric: str,
-  noise: calibration.Noise | None,
+  null: calibration.Null | None,
 ) -> None:
   """Adds what the search of a cycle claims."""
   if not own:  # A run that was stopped before a leg had ended.
@@ -121,16 +124,17 @@ def _search(
   if start is None:
     return
   best = start[metric]
-  chance = [line[-1][1] for line in (lines.null, lines.null_high) if line]
-  for count, row in enumerate(ends, 1):
+  if null:
+    null.search()
+  for row in ends:
     at = spent[row['order']]
     if row[metric] < best:
       best = row[metric]
       lines.screen.append((at, before + start[metric] - best))
-    if noise:
-      expected, high = noise.claims(count)
-      lines.null.append((at, chance[0] + expected))
-      lines.null_high.append((at, chance[1] + high))
+    if null:
+      expected, high = null.member()
+      lines.null.append((at, expected))
+      lines.null_high.append((at, high))
 
 
 def _verify(
@@ -140,13 +144,10 @@ def _verify(
   cycle: cycles_lib.Cycle,
 ) -> None:
   """Adds what the verification of a cycle shows."""
-  # A champion of which nothing is left has verified nothing.
-  left = cycle.stack and ablation.changes(cycle.space, cycle.stack)
-  interval = cycle.gate.interval if left else None
+  interval = cycle.total.interval if cycle.total else None
   gates = [row for row in own if row['phase'] == gate.PHASE]
   if interval and gates:
-    total = lines.verified[-1][1] + interval.mean
-    lines.verified.append((spent[gates[-1]['order']], total))
+    lines.verified.append((spent[gates[-1]['order']], interval.mean))
   ablated = [row for row in own if row['phase'] == ablation.PHASE]
   if ablated and cycle.confirmed:
     last = ablated[-1]

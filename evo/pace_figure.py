@@ -29,6 +29,10 @@ def draw(
   figure = figure_lib.new(_title(improvements['summary'], metric))
   ax = figure.add_subplot(111)
   figure_lib.plain(ax)
+  if not pace.flops:
+    figure_lib.say(ax, 'No run has ended yet')
+    figure_lib.save(figure, epath.Path(path))
+    return
   ax.set_xlabel('share of the compute, verification included (%)')
   ax.set_ylabel(f'gain over the first baseline, {metric} (higher is better)')
   if pace.null:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from evo import gate, verdicts, wording
 from evo import markdown as markdown_lib
 from evo import member as member_lib
 from evo import pace as pace_lib
 from evo import result as result_lib
-from evo import verdicts, wording
 
 Row = dict[str, Any]
 
@@ -40,7 +40,7 @@ def markdown(
     if not tested:
       parts.append(verdicts.verdicts(improvements, run['metric']))
     parts.append('![Parameters of the champion and its ancestors](lineage.png)')
-  parts += ['## How sure', _evidence(result)]
+  parts += ['## How sure', _evidence(result, run)]
   if result['noise']:
     parts.append(_noise(result['noise'], result['metric']))
   parts += ['## Cost', _cost(result)]
@@ -96,7 +96,7 @@ def _changes(result: dict[str, Any], run: dict[str, Any]) -> str:
   return f'{table}\n\n{note}'
 
 
-def _evidence(result: dict[str, Any]) -> str:
+def _evidence(result: dict[str, Any], run: dict[str, Any]) -> str:
   metric = result['metric']
   header = ('', f'search {metric}', f'confirm {metric}')
   text = (
@@ -104,11 +104,17 @@ def _evidence(result: dict[str, Any]) -> str:
   )
   if result['gain'] is None:
     return text + f'There is no gain: {wording.no_gain(result)}.'
+  looks = gate.looks(run['flags']['confirm_seeds'])
+  kind = 'Student t'
+  if len(looks) > 1:
+    ways = ', '.join(map(str, looks))
+    kind = f'a repeated one, which pays for looking after {ways} pairs'
   return text + (
     'The search figure of the champion is the best of many and so flatters it;'
     f' the confirm figures are means over {result["gain"]["n"]} seeds that the'
     ' search did not use, on text that it did not read. Both arms share each'
-    ' seed, so the interval is that of paired differences (Student t).'
+    ' seed, so the interval is that of paired differences'
+    f' ({kind}).'
   )
 
 
@@ -153,7 +159,7 @@ def _cost(result: dict[str, Any]) -> str:
   )
   return (
     markdown_lib.table(('cost', ''), lines)
-    + f'\n\nTokens and FLOPs include the confirmation. {counts}'
+    + f'\n\nTokens and FLOPs include all verification. {counts}'
   )
 
 
@@ -186,6 +192,11 @@ def _next(
   workdir, gain = markdown_lib.code(run['flags']['workdir']), result['gain']
   if result['stop_reason'] in wording.CONTINUABLE:
     return '- Start the same command again: it goes on where it stopped.'
+  if not result['members']:
+    larger = wording.larger(run['flags'])
+    return (
+      f'- Give it a larger bound, which leaves room for a search: `{larger}`.'
+    )
   if result['champion'] is None:
     return (
       '- Every member failed. Narrow the ranges of the space, the learning rate'
@@ -202,7 +213,7 @@ def _next(
     'Search on with a larger bound: the same command with'
     f' `{wording.larger(run["flags"])}`. It confirms again when it ends.'
   )
-  if improvements['summary']['locked']:
+  if wording.locked_read(improvements):
     # Read once: with a second look it would be no headline.
     further = 'Begin a further campaign in another `--workdir`, on other text.'
   steps += [

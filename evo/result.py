@@ -4,6 +4,7 @@ Pure functions of the ledger and of `run` (the content of run.json), so that a
 run that was killed and resumed gives what an unbroken one gives, times apart.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -66,6 +67,7 @@ def result(
   compilations: dict[str, int],
   stop_reason: str | None,
   details: Details = lambda loss, split: {},
+  larger: Sequence[Row] = (),
 ) -> Record:
   """The content of result.json.
 
@@ -81,6 +83,8 @@ def result(
     stop_reason: why the campaign ended; None while it runs.
     details: given a loss and its split, what else to say about it, such as
       nats per token; merged into `baseline` and `champion`.
+    larger: rows of the runs at a larger scale, from the ledger of those; they
+      are charged as well.
   """
   rows, metric = rows_lib.leg_rows(records, run), run['metric']
   ends = rows_lib.finished(_last_cycle(rows))
@@ -102,8 +106,8 @@ def result(
     'champion': champion,
     'gain': _gain(pairs, run) if pairs else None,
     'gain_missing': missing,
-    'noise': _noise(rows, len(rows_lib.finished(rows))),
-    **_counts(rows),
+    'noise': _noise(rows),
+    **_counts(rows, larger),
     **seconds,
     **compilations,
     'confirm_seeds': pairs.seeds if pairs else [],
@@ -156,11 +160,13 @@ def noise(rows: Sequence[Row]) -> calibration.Noise | None:
   )
 
 
-def _noise(rows: Sequence[Row], members: int) -> Record | None:
+def _noise(rows: Sequence[Row]) -> Record | None:
   known = noise(rows)
   if known is None:
     return None
-  kept, gain = known.null(members)
+  searches = collections.Counter(r['cycle'] for r in rows_lib.finished(rows))
+  kept, gain = known.null(list(searches.values()))
+  members = searches.total()
   return dataclasses.asdict(known) | {
     'worth': known.worth,
     'null': {'members': members, 'kept': kept, 'gain': gain},
@@ -297,7 +303,7 @@ def _baseline_loss(rows: Sequence[Row], run: Record) -> float | None:
   return sum(losses.values()) / len(losses) if losses else None
 
 
-def _counts(rows: Sequence[Row]) -> Record:
+def _counts(rows: Sequence[Row], larger: Sequence[Row]) -> Record:
   """Members of the search, how many came to what, and the cost of all."""
   last = {row['member']: row for row in rows if row['phase'] == 'search'}
   statuses = [row['status'] for row in last.values()]
@@ -308,6 +314,6 @@ def _counts(rows: Sequence[Row]) -> Record:
     'diverged': statuses.count(member_lib.DIVERGED),
     'infeasible': statuses.count(member_lib.INFEASIBLE),
     'species': len({row['species'] for row in last.values()}),
-    'tokens': sum(row['tokens'] for row in rows),
-    'flops': sum(row['flops'] for row in rows),
+    'tokens': sum(row['tokens'] for row in (*rows, *larger)),
+    'flops': sum(row['flops'] for row in (*rows, *larger)),
   }

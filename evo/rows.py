@@ -14,6 +14,16 @@ Record = dict[str, Any]
 Row = dict[str, Any]
 
 
+def check(records: Sequence[Record]) -> None:
+  """Raises ValueError unless records are such as this version writes."""
+  for name in ('cycle', 'turn'):
+    if records and name not in records[0]:
+      raise ValueError(
+        f'the records of this ledger have no {name!r}, since an earlier version'
+        ' wrote them; expected another --workdir, or that version'
+      )
+
+
 def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
   """One row per leg, in order of asking.
 
@@ -31,7 +41,11 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
   Args:
     records: of the ledger.
     run: content of run.json.
+
+  Raises:
+    ValueError: an earlier version wrote the ledger.
   """
+  check(records)
   rows, working, counter = [], {}, _Counter(run)
   ended = 0
   for record in records:

@@ -71,10 +71,12 @@ def _next(
   read = ('report', f'{workdir}/report.md')
   if result['stop_reason'] in wording.CONTINUABLE:
     return [read, ('go on', 'start the same command again')]
+  if not result['members']:
+    return [read, ('then', 'a larger bound: it left no room for a search')]
   if result['champion'] is None:
     return [read, ('then', 'narrow the space: every member failed')]
   further = ('search on', f'the same command, {wording.larger(run["flags"])}')
-  if improvements and improvements['summary']['locked']:
+  if improvements and wording.locked_read(improvements):
     further = ('search on', 'in another --workdir: the locked split was read')
   sample = ('sample', f'python -m launch.sample --workdir={workdir}')
   return [read, sample, further]

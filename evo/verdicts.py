@@ -14,6 +14,11 @@ _LEFT_OUT = (
   'Which of the changes matter (ablation), and whether they hold for a larger'
   ' model (transfer), was left out.'
 )
+_UNTESTED = {
+  'no gate passed': 'No champion passed the gate, so none of its changes was'
+  ' tested one by one.',
+  'no room': 'The bounds left no room to test the changes one by one.',
+}
 _TOLD = (1, 5, 10)
 
 
@@ -31,7 +36,10 @@ def verdicts(improvements: Record, metric: str) -> str:
   header += (f'effect ({metric})', '95% interval', 'pairs', 'p adjusted')
   header += ('alone', 'at scale', 'verdict', 'kept')
   table = markdown_lib.table(header, map(_line, improvements['improvements']))
-  parts = [f'**{_capital(wording.counts(summary))}.**', table, _note(summary)]
+  parts = [f'**{_capital(wording.counts(summary))}.**']
+  if summary['untested']:
+    parts.append(_UNTESTED[summary['untested']])
+  parts += [table, _note(summary)] if improvements['improvements'] else []
   return '\n\n'.join(parts)
 
 
@@ -57,9 +65,10 @@ def pace(
         for q in quarters
       ],
     ),
-    'Verified: what the gates passed by then show on fresh seeds. Screen: what'
-    ' keeping the best so far would claim. Null: what that would claim if'
-    ' nothing were better than anything.',
+    'Verified: the gain over the first baseline, on the fresh seeds of the last'
+    ' gate by then, of what had been kept; of a champion with all its changes.'
+    ' Screen: what keeping the best so far would claim. Null: what that would'
+    ' claim if nothing were better than anything.',
     _cycles(improvements['summary']['cycles'], metric),
     _tiers(pace_lib.tiers(improvements['improvements']), metric),
   ]
@@ -158,14 +167,24 @@ def _note(summary: Record) -> str:
 
 
 def _cycles(cycles: Sequence[Record], metric: str) -> str:
-  header = ('cycle', f'verified gain ({metric})', '95% interval', 'FLOPs')
-  header += ('gain per EFLOP', 'members', 'greedy', 'confirmed', 'kept')
+  header = ('cycle', 'gate', f'verified gain ({metric})', '95% interval')
+  header += (
+    'total',
+    'FLOPs',
+    'gain per EFLOP',
+    'members',
+    'greedy',
+    'confirmed',
+    'kept',
+  )
   header += ('sum of single gains',)
   lines = [
     (
       c['cycle'],
+      _gate(c),
       wording.signed(c['gain'] and c['gain']['mean']),
       _interval(c['gain']),
+      wording.signed(c['total'] and c['total']['mean']),
       f'{c["flops"]:.3g}',
       '-' if c['gain'] is None else f'{c["gain_per_exaflop"]:.3g}',
       c['members'],
@@ -177,11 +196,19 @@ def _cycles(cycles: Sequence[Record], metric: str) -> str:
     for c in cycles
   ]
   return markdown_lib.table(header, lines) + (
-    '\n\nA cycle starts from what the one before it kept. Greedy: members that a'
-    ' rule would have kept as improvements that keeps the best so far. Where the sum of single'
-    " gains is larger than the gain, changes do each other's work; where it is"
-    ' smaller, they need each other.'
+    '\n\nA cycle starts from what the one before it kept, and its gain is over'
+    ' that. Total: of what is kept, over the first baseline, on the seeds of the'
+    ' same gate. Greedy: members that a rule would have kept as improvements'
+    ' that keeps the best so far. Where the sum of single gains is larger than'
+    " the gain, changes do each other's work; where it is smaller, they need"
+    ' each other.'
   )
+
+
+def _gate(cycle: Record) -> str:
+  if cycle['measured'] is None and not cycle['passed']:
+    return '-'
+  return 'passed' if cycle['passed'] else 'not passed'
 
 
 def _interval(gain: Record | None) -> str:

@@ -123,7 +123,9 @@ class Verifier:
     """
     space = strategy.space
     rule = ablation.Rule(ablation.changes(space, stack), worth)
-    evidence = self._ablate(stack, rule, strategy, turn)
+    least = 2 * ablation.looks(self._pairs)[0]  # Of the elimination.
+    with self._loop.allowance.sharing(least):
+      evidence = self._ablate(stack, rule, strategy, turn)
     p = dict(zip(rule.names, rule.raw(evidence)))
     confirmed = tuple(sorted(rule.confirmed(evidence), key=p.__getitem__))
     for i, names in enumerate(elimination.attempts(rule, evidence)):
@@ -223,9 +225,9 @@ class Verifier:
     turn: int,
   ) -> dict[str, trial.Evidence]:
     """Leaves out one change after the other, as many as the budget allows."""
+    # The champion's structure may be slower than those of its search.
+    self._loop.replan()
     runs = self._loop.allowance.expected()
-    if runs is not None:
-      runs -= 2 * ablation.looks(self._pairs)[0]  # Of the elimination.
     tested = ablation.extent(strategy.space, stack, runs)
     names, alone = self._loop.decide(
       ablation.PHASE, [list(tested.names), tested.alone]

@@ -59,7 +59,7 @@ def headline(result: dict[str, Any]) -> str:
 def verified(
   result: dict[str, Any], improvements: dict[str, Any]
 ) -> str | None:
-  """What a whole campaign showed, in one sentence; None without a headline.
+  """What a whole campaign showed, in a sentence or two; None without a headline.
 
   Args:
     result: content of result.json.
@@ -67,6 +67,11 @@ def verified(
   """
   summary, metric = improvements['summary'], result['metric']
   found = summary['locked']
+  if summary['locked_failed']:
+    return (
+      f'{headline(result)} On the locked split a run failed, so there is no gain'
+      ' to tell.'
+    )
   if not found:
     return None
   share = 100 * found['mean'] / abs(found['baseline'])
@@ -87,6 +92,12 @@ def verified(
   return f'{text}; {counts(summary)}; stopped, because' + (
     f' {reason(result["stop_reason"])}.'
   )
+
+
+def locked_read(improvements: dict[str, Any]) -> bool:
+  """Whether the locked split was read, which is done once and last."""
+  summary = improvements['summary']
+  return bool(summary['locked'] or summary.get('locked_failed'))
 
 
 def counts(summary: dict[str, Any]) -> str:

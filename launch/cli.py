@@ -30,6 +30,8 @@ def input_errors() -> Iterator[None]:
   """Marks errors raised within as the user's, not the program's."""
   try:
     yield
+  except BrokenPipeError:
+    raise
   except (ValueError, OSError) as error:
     raise InputError(str(error)) from error
 
@@ -48,7 +50,13 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
     if len(rest) > 1:
       raise InputError(f'argument {rest[1]!r}; expected flags only')
-    sys.exit(main(rest) or 0)
+    code = main(rest) or 0
+    sys.stdout.flush()
+    sys.exit(code)
+  except BrokenPipeError:
+    # Whoever reads, such as `head`, has read enough; nothing else is written,
+    # nor at the end of the process.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except InputError as error:
     line = ' '.join(str(error).split())
     print(f'error: {line}', file=sys.stderr)

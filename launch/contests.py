@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
-from evo import comparison, contest, simulation, strategies
+from evo import comparison, contest, phases, simulation, strategies
 from evo import strategy as strategy_lib
 from evo import task as task_lib
 from launch import experiment as experiment_lib
@@ -117,7 +117,7 @@ class OnText:
       workdir,
       bounds=bounds_lib.Bounds(flops=charge),
       seed=seed,
-      pairs=self._given['confirm_seeds'],
+      phases=phases.Phases(self._given['confirm_seeds']),
       arms=contest.arms,
       stop=stop,
       observe=show,

@@ -11,6 +11,7 @@ from evo import (
   transfer,
   wording,
 )
+from evo import phases as phases_lib
 
 _PHASES = {
   calibration.PHASE: 'the noise of the loss',
@@ -26,13 +27,32 @@ def pairs(given: dict[str, Any]) -> int:
   return 0 if alone else given['confirm_seeds']
 
 
-def plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:
+def phases(given: dict[str, Any]) -> phases_lib.Phases:
+  """What a campaign of these flags does."""
+  ablates = ablation.PHASE in given['phases']
+  return phases_lib.Phases(
+    pairs=pairs(given),
+    calibrates=calibration.PHASE in given['phases'],
+    ablates=ablates,
+    locks=locked.PHASE in given['phases'],
+    cycles=given['cycles'] if ablates else 1,
+    search_share=given['search_share'],
+  )
+
+
+def plan(
+  given: dict[str, Any],
+  run: dict[str, Any],
+  rounds: int,
+  calibrates: bool = True,
+) -> str:
   """What is going to be done and what it costs, in a few lines.
 
   Args:
     given: the flags.
     run: content of run.json.
     rounds: that stand in the ledger.
+    calibrates: whether the bounds allow for a calibration.
   """
   steps = run['segments'] * run['steps_per_segment']
   lines = [
@@ -45,6 +65,11 @@ def plan(given: dict[str, Any], run: dict[str, Any], rounds: int) -> str:
     lines += _extent(given)
   if given['max_flops'] and ablation.PHASE in given['phases']:
     lines += _reach(given, given['max_flops'] / run['flops_per_member'])
+  if calibration.PHASE in given['phases'] and not calibrates:
+    lines.append(
+      'the noise is not measured, which would take more than half of that:'
+      ' without it nothing is refuted or put back but what does harm'
+    )
   if rounds:
     lines.append(f'resuming after round {rounds - 1}')
   return '\n'.join(lines)
@@ -78,7 +103,7 @@ def _extent(given: dict[str, Any]) -> list[str]:
   """The phases, and what they leave open."""
   text = ', '.join(given['phases'])
   if ablation.PHASE in given['phases']:
-    text += f'; up to {wording.count(given["cycles"], "cycle")} or more'
+    text += f'; {wording.count(given["cycles"], "cycle")}, or more where the bounds have room'
   missing = [
     what for name, what in _PHASES.items() if name not in given['phases']
   ]
@@ -88,16 +113,16 @@ def _extent(given: dict[str, Any]) -> list[str]:
 
 def _reach(given: dict[str, Any], members: float) -> list[str]:
   """How far a bound in FLOPs goes, if not through all phases."""
-  phases, looks = given['phases'], sequential.LOOKS[0]
+  looks = sequential.LOOKS[0]
   needs = {
-    calibration.PHASE: 2 * calibration.SEEDS,
+    calibration.PHASE: calibration.RUNS,
     locked.PHASE: 2 * locked.PAIRS,
     gate.PHASE: 2 * given['confirm_seeds'],
     'search': 4 * given['population'],
     # One change left out of a stack, and the elimination.
     ablation.PHASE: (2 + 1 + 2) * looks,
   }
-  least = sum(runs for name, runs in needs.items() if name in phases)
+  least = sum(runs for name, runs in needs.items() if name in given['phases'])
   if members >= least:
     return []
   return [

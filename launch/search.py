@@ -18,13 +18,12 @@ from absl import flags
 
 from evo import (
   ablation,
-  calibration,
   lineage,
-  locked,
   pace_figure,
   report,
   staircase,
   transfer,
+  wording,
 )
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
@@ -61,13 +60,15 @@ def main(argv: list[str]) -> int:
     experiment_lib.prepare_backend(given)
     experiment = _experiment(given)
     run = experiment_lib.describe(given, experiment, settings.command(given))
-    _check_run(workdir, run)
+    made_of = {name: run[name] for name in ('data_digest', 'space')}
+    files.check_unchanged(workdir, made_of)
     display = display_lib.Display(run['metric'])
     campaign = _campaign(given, experiment, display)
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'run.json', run)
   campaign.loop.log('start', round=len(campaign.loop.records), command=sys.argv)
-  print(plan.plan(given, run, len(campaign.loop.records)), file=sys.stderr)
+  rounds = len(campaign.loop.records)
+  print(plan.plan(given, run, rounds, campaign.calibrates), file=sys.stderr)
   with display:
     campaign.run()
   if best := campaign.champion:
@@ -97,8 +98,8 @@ def _campaign(
   display: display_lib.Display,
 ) -> campaign_lib.Campaign:
   """The campaign of the flags; nothing runs yet."""
-  phases, larger = given['phases'], None
-  if transfer.PHASE in phases:
+  larger = None
+  if transfer.PHASE in given['phases']:
     enlarge.factors(given['transfer'], experiment.space)
     trainee = enlarge.load_trainee(given, experiment)
     larger = functools.partial(enlarge.larger, given, experiment, trainee)
@@ -109,17 +110,12 @@ def _campaign(
     bounds=bounds_lib.Bounds(
       given['max_members'] or None, given['max_flops'], given['max_minutes']
     ),
+    phases=plan.phases(given),
     seed=given['seed'],
-    pairs=plan.pairs(given),
-    calibrates=calibration.PHASE in phases,
-    ablates=ablation.PHASE in phases,
     larger=larger,
-    locks=locked.PHASE in phases,
-    cycles=given['cycles'] if ablation.PHASE in phases else 1,
     restart=functools.partial(
       experiment_lib.make_strategy, given, experiment.trainee
     ),
-    search_share=given['search_share'],
     stop=stop_lib.StopSignals(pathlib.Path(given['workdir'])).reason,
     observe=display.update,
   )
@@ -138,29 +134,30 @@ def _report(
     return {'nats_per_token': experiment.trainee.nats_per_token(loss, split)}
 
   rows = rows_lib.leg_rows(campaign.loop.records, run)
+  larger = rows_lib.leg_rows(campaign.transferred, run)
   result = result_lib.result(
     campaign.loop.records,
     run,
-    seconds=campaign.loop.clock.spent(),
+    seconds=campaign.spent(),
     compilations={
       'compilations': experiment.engine.meter.compilations,
       'compilations_cached': experiment.engine.meter.cached,
     },
     stop_reason=campaign.stop_reason,
     details=details,
+    larger=larger,
   )
   result['bounds'] = {name: given[name] for name in settings.BOUNDS}
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
   lineage.draw(rows, result, run, workdir / 'lineage.png')
-  larger = rows_lib.leg_rows(campaign.transferred, run)
   improvements = improvements_lib.improvements(rows, run, result, larger)
   files.write_json(workdir / 'improvements.json', improvements)
   _export_stack(workdir, experiment.space, improvements)
   pace = pace_lib.pace(rows, run)
   times = campaign.loop.clock.rounds()
   result['seconds_to_confirmed'] = _seconds(pace, times)
-  if improvements['summary']['tested']:
+  if not improvements['summary']['left_out']:
     pace_figure.draw(pace, improvements, run['metric'], workdir / 'pace.png')
   (workdir / 'report.md').write_text(
     report.markdown(result, rows, run, improvements)
@@ -204,20 +201,6 @@ def _seconds(
   return found
 
 
-def _check_run(workdir: pathlib.Path, run: dict[str, Any]) -> None:
-  """Refuses to go on with a run whose data or space have changed."""
-  path = workdir / 'run.json'
-  if not path.exists():
-    return
-  before = json.loads(path.read_text())
-  for name in ('data_digest', 'space'):
-    if before[name] != run[name]:
-      raise ValueError(
-        f'the {name.replace("_", " ")} of {workdir} is not what it was when'
-        ' the run began; expected the same, or another --workdir'
-      )
-
-
 def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
   path = workdir / 'result.json'
   if not path.exists():
@@ -234,7 +217,7 @@ def _locked_read(workdir: pathlib.Path) -> bool:
   path = workdir / 'improvements.json'
   if not path.exists():
     return False
-  return json.loads(path.read_text())['summary'].get('locked') is not None
+  return wording.locked_read(json.loads(path.read_text()))
 
 
 def _further(workdir: pathlib.Path) -> str:

@@ -29,7 +29,7 @@ def quadratic_space():
 def make_campaign(quadratic_space):
   """Makes campaigns of the quadratic trainee in a folder."""
   from evo import bounds as bounds_lib
-  from evo import campaign, engine, population, strategies
+  from evo import campaign, engine, phases, population, strategies
   from models import quadratic
 
   def make(
@@ -78,13 +78,11 @@ def make_campaign(quadratic_space):
       ),
       workdir,
       bounds=bounds or bounds_lib.Bounds(members=12),
-      pairs=pairs,
+      phases=phases.Phases(
+        pairs, calibrates, ablates, locks=locks, cycles=cycles
+      ),
       arms=arms,
-      ablates=ablates,
-      calibrates=calibrates,
       larger=larger,
-      locks=locks,
-      cycles=cycles,
       restart=restart if again else None,
       stop=stop,
       observe=observe,

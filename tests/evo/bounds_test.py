@@ -90,14 +90,22 @@ def test_minutes_wait_for_the_speed_and_then_are_a_plan():
   allowance.start([leg(i) for i in range(4)])
   assert allowance.fresh() == 0
   allowance.executed = 80.0
-  allowance.replan(seconds=5.2, speed=20.0)
+  allowance.replan(seconds=5.2, speed=20.0, charged=80.0)
   assert allowance.plan == {
     'minutes': 1.0,
-    'flops': pytest.approx(80 + 20 * (60 * 0.92 - 5.2)),
+    'flops': pytest.approx(80 + 20 * 0.95 * (60 * 0.97 - 5.2)),
   }
   assert allowance.fresh() == 6
-  allowance.replan(seconds=50.0, speed=1.0)
-  assert allowance.plan['flops'] == pytest.approx(80 + 60 * 0.92 - 50)
+  allowance.replan(seconds=50.0, speed=1.0, charged=80.0)
+  assert allowance.plan['flops'] == pytest.approx(80 + 0.95 * (58.2 - 50))
+
+
+def test_a_plan_pays_for_evaluations_as_those_do_that_it_is_compared_with():
+  allowance = make(minutes=1.0)
+  # Of 100 FLOPs charged 80 were training: as many more come with the rest.
+  allowance.executed = 80.0
+  allowance.replan(seconds=8.2, speed=8.0, charged=100.0)
+  assert allowance.plan['flops'] == pytest.approx(100 + 10 * 0.95 * 50)
 
 
 def test_the_bound_that_binds_first_is_named():
@@ -142,6 +150,33 @@ def test_a_cycle_gets_its_share_of_the_flops_its_search_a_share_of_that():
   left = 105 * 150 - 10 * 110
   assert allowance.fresh() == left // 2 // 105
   assert allowance.verifications() == left // 110
+
+
+def test_a_verification_keeps_to_the_share_of_its_cycle_if_it_is_told_to():
+  allowance = make(flops=105 * 200.0, shares={'search_share': 0.5})
+  allowance.begin_cycle(2)
+  allowance.start([leg(i) for i in range(50)])
+  # A run costs 110; half of the bound is this cycle's, half of that searched.
+  with allowance.sharing(runs=4):
+    assert allowance.verifications() == 105 * 50 // 110 - 4
+    assert allowance.expected() == int((105 * 50 - 440) / 121)
+    allowance.verify([leg(i) for i in range(50, 60)], evaluations=2)
+    assert allowance.verifications() == 105 * 50 // 110 - 14
+  # What comes after it is not cut short.
+  assert allowance.verifications() == (105 * 150 - 1100) // 110
+
+
+def test_a_later_gate_of_three_arms_is_left_room_for_all_of_them():
+  shares = {'search_share': 0.9}
+  allowance = make(flops=105 * 40.0, confirmation=20, shares=shares)
+  allowance.begin_cycle(1, confirmation=30)
+  assert allowance.fresh() == (105 * 40 - 30 * 110) // 105
+
+
+def test_what_was_spent_elsewhere_is_no_longer_there():
+  allowance = make(flops=1000.0)
+  allowance.charge(300.0)
+  assert allowance.left() == 700
 
 
 def test_a_search_leaves_room_for_its_confirmation():

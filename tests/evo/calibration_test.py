@@ -35,6 +35,13 @@ def test_a_nudge_moves_what_is_continuous_by_as_good_as_nothing():
   assert nudged['c'] == 1
 
 
+def test_a_nudge_is_none_unless_float32_sees_it():
+  narrow = {'kind': 'float', 'low': 1 - 1e-6, 'high': 1 + 1e-6, 'default': 1.0}
+  high = narrow | {'low': 1 - 2e-6, 'high': 1.0}
+  nudged = calibration.arms(make(x=narrow, y=high))['nudged']
+  assert nudged == {'x': 1 - 1e-6, 'y': 1 - 2e-6}
+
+
 def test_where_nothing_is_continuous_there_is_one_arm():
   assert list(calibration.arms(make(c=CHOICE))) == ['baseline']
 
@@ -65,22 +72,44 @@ def test_the_null_is_what_a_greedy_rule_keeps_in_pure_noise(members):
   losses = np.random.default_rng(0).normal(size=(4000, members))
   kept = [ablation.greedy_keeps(run) for run in losses]
   gain = losses[:, 0] - losses.min(1)
-  keeps, gained = noise.null(members)
+  keeps, gained = noise.null([members])
   assert np.mean(kept) == pytest.approx(keeps, abs=5 * np.std(kept) / 63)
   assert np.mean(gain) == pytest.approx(gained, abs=5 * np.std(gain) / 63)
 
 
 def test_one_member_finds_nothing():
-  assert calibration.Noise(8, 2.0, 1.0, 1.0).null(1) == (0.0, 0.0)
+  assert calibration.Noise(8, 2.0, 1.0, 1.0).null([1]) == (0.0, 0.0)
+  null = calibration.Null(sd_paired=1.0)
+  null.search()
+  assert null.member() == (0.0, 0.0)
 
 
-def test_what_chance_claims_at_most_is_a_quantile_of_the_greedy_gain():
-  noise = calibration.Noise(8, 2.0, 0.5, sd_paired=0.1)
-  rng = np.random.default_rng(0)
-  for members in (2, 10, 100):
+def test_without_the_noise_of_pairs_no_gain_of_chance_is_known():
+  kept, gain = calibration.Noise(8, 2.0, 1.0, None).null([3])
+  assert kept == pytest.approx(1 / 2 + 1 / 3) and gain is None
+
+
+@pytest.mark.parametrize('searches', [(2,), (100,), (10, 30, 20)])
+def test_what_chance_claims_at_most_is_a_quantile_of_the_greedy_gain(searches):
+  rng, gains = np.random.default_rng(1), 0.0
+  null = calibration.Null(sd_paired=0.1)
+  for members in searches:
     losses = rng.normal(0, 0.1 / math.sqrt(2), (20_000, members))
-    gains = losses[:, 0] - losses.min(1)
-    expected, high = noise.claims(members)
-    assert expected == pytest.approx(gains.mean(), abs=0.003)
-    assert np.mean(gains <= high) == pytest.approx(0.95, abs=0.006)
-  assert noise.claims(1) == (0.0, 0.0)
+    gains = gains + losses[:, 0] - losses.min(1)
+    null.search()
+    expected, high = [null.member() for _ in range(members)][-1]
+  assert expected == pytest.approx(gains.mean(), abs=0.003)
+  assert np.mean(gains <= high) == pytest.approx(0.95, abs=0.006)
+  noise = calibration.Noise(8, 2.0, 0.5, sd_paired=0.1)
+  assert noise.null(searches)[1] == pytest.approx(expected)
+
+
+def test_over_several_searches_chance_claims_less_than_their_quantiles():
+  alone, together = [], calibration.Null(sd_paired=1.0)
+  for _ in range(3):
+    single = calibration.Null(sd_paired=1.0)
+    for null in (single, together):
+      null.search()
+    alone.append([single.member() for _ in range(30)][-1][1])
+    _, high = [together.member() for _ in range(30)][-1]
+  assert high < 0.9 * sum(alone)

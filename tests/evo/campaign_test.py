@@ -1,6 +1,7 @@
 """Tests of whole campaigns of a toy, through real checkpoints and ledgers."""
 
 import itertools
+import json
 import shutil
 
 import jax
@@ -294,11 +295,138 @@ def test_without_a_verified_stack_the_locked_split_is_not_read(
   assert 'locked' not in {record['phase'] for record in records(tmp_path)}
 
 
+def test_what_is_tried_at_a_larger_scale_is_charged(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  planted |= {'bounds': bounds_lib.Bounds(flops=400 * 604.0)}
+  campaign = make_campaign(tmp_path, larger=twice_as_long, **planted)
+  campaign.run()
+  run, known = run_of(campaign), records(tmp_path)
+  larger = rows_lib.leg_rows(campaign.transferred, run)
+  totals = [
+    result_lib.result(
+      known, run, seconds={}, compilations={}, stop_reason=None, larger=rows
+    )
+    for rows in ((), larger)
+  ]
+  flops, tokens = (
+    sum(row[name] for row in larger) for name in ('flops', 'tokens')
+  )
+  assert flops > 0
+  assert totals[1]['flops'] == totals[0]['flops'] + flops <= 400 * 604.0
+  assert totals[1]['tokens'] == totals[0]['tokens'] + tokens
+  assert campaign.allowance.left() <= 400 * 604.0 - totals[1]['flops']
+
+
+def test_what_was_not_tried_before_the_locked_split_is_read_is_not_tried_later(
+  tmp_path, make_campaign, compounding, twice_as_long
+):
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+
+  def make(workdir, **options):
+    return make_campaign(
+      workdir, larger=twice_as_long, **compounding, **options
+    )
+
+  make(whole).run()
+  phases = [record['phase'] for record in records(whole)]
+  before, far = phases.index('locked'), len(larger_records(whole))
+  # Out of time at the larger scale, then killed while the split is read.
+  at = before + far // 2
+  reasons, rounds = {at: 'max_minutes', at + 5: 'sigterm'}, itertools.count(1)
+  make(parts, stop=lambda: reasons.get(next(rounds))).run()
+  assert [r['phase'] for r in records(parts)].count('locked') > 1
+  tried = larger_records(parts)
+  assert 0 < len(tried) < far
+  resumed = make(parts)
+  resumed.run()
+  assert larger_records(parts) == tried == resumed.transferred
+  assert len(records(parts)) == len(records(whole))
+
+
+def test_the_time_of_the_larger_scale_counts_after_a_restart(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  def make(**options):
+    return make_campaign(tmp_path, larger=twice_as_long, **planted, **options)
+
+  unbroken = make()
+  unbroken.run()
+  events = [
+    json.loads(line)
+    for line in (tmp_path / 'events.jsonl').read_text().splitlines()
+  ]
+  own = [e['seconds'] for e in events if e['event'] == 'round'][-1]
+  last = [e['seconds'] for e in events if e['event'] == 'transfer'][-1]
+  assert last > own
+  spent, alone = unbroken.spent(), unbroken.loop.clock.spent()
+  assert spent['seconds_training'] > alone['seconds_training']
+  assert make().loop.clock.seconds >= last
+
+
 class Nothing(Planted):
   """Where no configuration is better than another."""
 
   def evaluate(self, structure, data, hyperparameters, noise):
     return 2.0 + noise
+
+
+def test_without_a_stack_what_is_held_for_a_larger_scale_is_searched(
+  tmp_path, make_campaign, planted, twice_as_long
+):
+  planted |= {'bounds': bounds_lib.Bounds(flops=200 * 604.0)}
+  options = planted | {'trainee': Nothing(), 'locks': True, 'pairs': 6}
+  campaign = make_campaign(tmp_path, 'random', larger=twice_as_long, **options)
+  campaign.run()
+  assert campaign.stack is None and not campaign.transferred
+  # Sixteen runs stay for the locked split, four-fifths are not the end of it.
+  assert 0.8 * 200 * 604.0 < campaign.loop.flops <= 184 * 604.0
+  again = make_campaign(tmp_path, 'random', larger=twice_as_long, **options)
+  again.run()
+  assert again.loop.flops == campaign.loop.flops
+
+
+@pytest.mark.parametrize('members,calibrated', [(33, True), (31, False)])
+def test_a_calibration_that_takes_more_than_half_is_left_out(
+  tmp_path, make_campaign, planted, members, calibrated
+):
+  planted |= {'bounds': bounds_lib.Bounds(flops=members * 604.0), 'pairs': 6}
+  campaign = make_campaign(tmp_path, **planted)
+  assert campaign.calibrates == calibrated
+  campaign.run()
+  assert (records(tmp_path)[0]['phase'] == 'calibrate') == calibrated
+  assert campaign.loop.flops <= members * 604.0
+  # A larger bound does not change what was begun.
+  planted |= {'bounds': bounds_lib.Bounds(flops=80 * 604.0)}
+  assert make_campaign(tmp_path, **planted).calibrates == calibrated
+
+
+def test_an_ablation_leaves_later_cycles_their_share(
+  tmp_path, make_campaign, compounding
+):
+  compounding |= {'bounds': bounds_lib.Bounds(flops=200 * 604.0)}
+  compounding['calibrates'] = False
+  campaign = make_campaign(tmp_path, 'random', **compounding)
+  campaign.run()
+  spent = dict.fromkeys((0, 1, 2), 0.0)
+  for record in records(tmp_path):
+    spent[record['cycle']] += sum(r['flops'] for r in record['results'])
+  # Half of what the locked split leaves, and what an elimination may take.
+  assert spent[0] <= (200 - 16) / 2 * 604.0 + 32 * 604.0
+  assert spent[1] > 0.25 * 200 * 604.0
+
+
+def test_a_ledger_of_an_earlier_version_is_refused_in_words(
+  tmp_path, make_campaign
+):
+  make_campaign(tmp_path, stop=after(3)).run()
+  for path in (tmp_path / 'ledger').iterdir():
+    path.unlink()
+  old = {'phase': 'search', 'cycle': 0, 'legs': [], 'results': []}
+  old |= {'checkpoint': None}
+  ledger.Ledger(tmp_path / 'ledger').append(old)
+  with pytest.raises(ValueError, match="no 'turn'.*; expected another"):
+    make_campaign(tmp_path)
 
 
 def test_searches_without_a_gate_between_them_are_told_apart_on_replay(
@@ -574,6 +702,25 @@ def test_minutes_become_a_plan_in_the_ledger(tmp_path, make_campaign):
   changes = [i for i, (a, b) in enumerate(itertools.pairwise(plans)) if a != b]
   first = [r['plan'] is not None for r in records(tmp_path)].index(True)
   assert changes and all((i + 1 + first) % 10 == 0 for i in changes)
+
+
+def test_minutes_are_used_up_where_evaluations_cost_as_much_as_training(
+  tmp_path, make_campaign
+):
+  class Costly(quadratic.Quadratic):
+    def cost(self, structure):
+      found = super().cost(structure)
+      each = dict.fromkeys(found.flops_per_evaluation, 600.0)
+      return found._replace(flops_per_evaluation=each)
+
+  bounds = bounds_lib.Bounds(minutes=0.1)
+  run = make_campaign(
+    tmp_path, 'random', trainee=Costly(), pairs=0, bounds=bounds
+  )
+  run.run()
+  # Planned in FLOPs of training alone, about half of them would be.
+  assert 0.75 * 6 < run.loop.clock.seconds < 1.2 * 6
+  assert run.loop.flops > 1.9 * run.allowance.executed
 
 
 def test_a_larger_bound_goes_on_with_a_finished_run(tmp_path, make_campaign):

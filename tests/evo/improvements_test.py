@@ -6,6 +6,8 @@ import math
 import pytest
 
 from evo import ablation, calibration, improvements, member, trial, verification
+from evo import result as result_lib
+from evo import rows as rows_lib
 from evo import space as space_lib
 
 BASE = {'x': 0.1, 'y': 0.2, 'z': 0.3}
@@ -181,6 +183,14 @@ def test_without_an_ablation_every_change_is_undecided(found):
   assert left_out(found())
 
 
+def test_an_ablation_that_no_gate_let_begin_was_not_left_out(found):
+  flags = {'phases': ['search', 'confirm', 'ablate']}
+  failed = found(gains=(2.0, 2.3), flags=flags)['summary']
+  assert (failed['left_out'], failed['untested']) == (None, 'no gate passed')
+  passed = found(flags=flags)['summary']
+  assert (passed['left_out'], passed['untested']) == (None, 'no room')
+
+
 def test_an_ablation_of_another_stack_does_not_count(found, ablated):
   assert left_out(found(ablated(6, noisy(), stack=STACK | {'z': 0.8})))
 
@@ -247,6 +257,71 @@ def test_without_a_finished_gate_nothing_is_confirmed(found, ablated):
   assert not value['summary']['gate']['passed']
   x = by_name(value)['x']
   assert x['verdict'] == 'undecided' and x['effect'] == pytest.approx(-0.5)
+
+
+def test_only_a_gate_that_was_passed_has_verified_a_gain(found):
+  (cycle,) = found(gains=(2.0, 2.3))['summary']['cycles']
+  assert cycle['measured']['mean'] == pytest.approx(-0.3)
+  assert (cycle['gain'], cycle['total']) == (None, None)
+  assert cycle['gain_per_exaflop'] is None
+  (cycle,) = found()['summary']['cycles']
+  assert cycle['measured'] == cycle['gain'] == cycle['total']
+  assert cycle['gain']['mean'] == pytest.approx(0.5)
+
+
+def test_of_a_parameter_that_changed_twice_the_last_change_is_at_scale(
+  made, searched, confirmed, ablated, leg, ended, run
+):
+  further = STACK | {'x': 0.8}
+  stack, arms = {'x': 0.8, 'y': 0.9, 'z': 0.3}, {}
+  arms |= {'stack': stack, 'baseline': BASE, 'without x': stack | {'x': 0.1}}
+  legs = [
+    leg(3 * i + j, arms[arm], seed=i, arm=arm, splits=['confirm', 'search'])
+    for i in range(6)
+    for j, arm in enumerate(arms)
+  ]
+  results = [ended(one, 1.0, 1.0 + (one['arm'] != 'stack')) for one in legs]
+  gate = confirmed(60, [(2.0, 1.5), (2.1, 1.6)], further)
+  # The second cycle starts from the stack of the first one.
+  starts = [
+    one | {'member': 90 + i, 'arm': 'stack', 'configuration': STACK}
+    for i, one in enumerate(gate[1][::2])
+  ]
+  gate[1].extend(starts)
+  gate[2].extend(ended(one, 0.0, 1.9 + i / 10) for i, one in enumerate(starts))
+  rounds = (
+    searched((leg(0, BASE), 2.0), (leg(1, STACK), 1.0)),
+    confirmed(2, [(2.0, 1.5), (2.1, 1.6)], STACK),
+    ablated(6, noisy()),
+    searched((leg(50, STACK), 1.0), (leg(51, further), 0.5)),
+    gate,
+  )
+  known = records_in_cycles(rounds, (0, 0, 0, 1, 1))
+  rows = rows_lib.leg_rows(known, run)
+  larger = rows_lib.leg_rows(
+    [
+      {'round': 0, 'phase': 'transfer', 'cycle': 0, 'turn': 0}
+      | {'legs': legs, 'results': results}
+    ],
+    run,
+  )
+  result = result_lib.result(
+    known, run, seconds={}, compilations={}, stop_reason=None
+  )
+  value = improvements.improvements(rows, run, result, larger)
+  at_scale = {
+    (x['cycle'], x['parameter']): x['at_scale'] for x in value['improvements']
+  }
+  assert at_scale[0, 'x'] is None
+  assert at_scale[1, 'x']['effect'] == pytest.approx(-1.0)
+
+
+def records_in_cycles(rounds, cycles):
+  return [
+    {'round': i, 'phase': phase, 'cycle': cycle, 'turn': cycle}
+    | {'legs': legs, 'results': results}
+    for i, ((phase, legs, results), cycle) in enumerate(zip(rounds, cycles))
+  ]
 
 
 def test_a_better_member_found_later_takes_no_verdict_away(
@@ -411,6 +486,7 @@ def test_half_a_headline_is_none(n, failed, found, ablated, leg, ended):
   pairs = [(2.0, 1.6)] * (n - 1) + [(2.0, None if failed else 1.6)]
   value = found(ablated(6, noisy()), locked_round(leg, ended, 100, pairs))
   assert value['summary']['locked'] is None
+  assert value['summary']['locked_failed'] == failed
 
 
 def test_what_early_stopping_saved_counts_the_runs_of_gates_and_ablations(

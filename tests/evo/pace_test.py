@@ -84,3 +84,68 @@ def test_a_search_without_a_baseline_claims_nothing(paced, leg, searched):
 def test_a_run_stopped_before_a_leg_had_ended_has_no_pace_yet(paced, leg):
   found = paced(('search', [leg(0)], []))
   assert found.flops == 0 and found.screen == [(0, 0)]
+
+
+@pytest.fixture
+def in_cycles(leg, searched, confirmed, records, line_run):
+  """Makes the pace of rounds of which each is given with its cycle."""
+
+  def make(*rounds):
+    known = records(*(round for _, round in rounds))
+    for record, (cycle, _) in zip(known, rounds, strict=True):
+      record['cycle'] = cycle
+    return pace.pace(rows.leg_rows(known, line_run), line_run)
+
+  return make
+
+
+@pytest.fixture
+def against_both(leg, ended):
+  """Makes a gate of a later cycle: (baseline, stack, champion) by seed."""
+
+  def make(first, losses, stack, champion):
+    legs, results = [], []
+    values = {'baseline': None, 'stack': stack, 'champion': champion}
+    for i, triple in enumerate(losses):
+      for j, (arm, loss) in enumerate(zip(values, triple, strict=True)):
+        own = {'seed': 80 + i, 'arm': arm, 'splits': ['confirm', 'search']}
+        begun = leg(first + 3 * i + j, values[arm], **own)
+        legs.append(begun)
+        results.append(ended(begun, loss, loss))
+    return 'confirm', legs, results
+
+  return make
+
+
+@pytest.mark.parametrize('champion,total', [(1.0, 1.2), (1.5, 0.7)])
+def test_a_later_gate_measures_the_total_anew(
+  in_cycles, leg, searched, confirmed, against_both, champion, total
+):
+  x, better = {'x': 0.7}, {'x': 0.9}
+  triples = [(2.2 + s, 1.5 + s, champion + 1.01 * s) for s in (0.0, 0.1)]
+  found = in_cycles(
+    (0, searched((leg(0), 2.0), (leg(1, x), 1.0))),
+    # The first champion seems to gain 1, of which .7 are found again.
+    (0, confirmed(2, [(2.0, 1.0), (2.2, 1.201)], x)),
+    (1, searched((leg(6, x), 1.0), (leg(7, better), 0.5))),
+    (1, against_both(8, triples, x, better)),
+  )
+  gains = [gain for _, gain in found.verified]
+  # Passed, it is the champion's over the first baseline; else the stack's.
+  assert gains == pytest.approx([0.0, 0.9995, total], abs=1e-3)
+
+
+def test_without_the_noise_of_pairs_there_is_no_band(
+  leg, ended, searched, records, line_run
+):
+  legs, results = [], []
+  for i in range(8):
+    own = {'seed': 40 + i, 'arm': 'baseline', 'splits': ['confirm', 'search']}
+    legs.append(leg(i - 8, **own))
+    results.append(ended(legs[-1], 2.0 + i, 2.0 + i))
+  known = records(
+    ('calibrate', legs, results),
+    searched((leg(0), 2.0), (leg(1, {'x': 0.7}), 1.0)),
+  )
+  found = pace.pace(rows.leg_rows(known, line_run), line_run)
+  assert found.null == found.null_high == []

@@ -38,6 +38,14 @@ def test_it_leads_with_the_finding_and_its_paths_are_relative(
   assert 'jax 0.10.2' in text
 
 
+def test_it_says_which_interval_it_is(made, search, confirmed, line_run):
+  pairs = [(2.0, 1.5), (2.2, 1.69)] * 3
+  for seeds, words in ((6, '(Student t)'), (9, 'after 6, 9 pairs')):
+    flags = {'flags': line_run['flags'] | {'confirm_seeds': seeds}}
+    found = made(search, confirmed(2, pairs, OTHER), run=line_run | flags)
+    assert words in markdown(*found)
+
+
 def test_failures_are_listed(made, leg, searched):
   failed = made(searched((leg(0), 2.0), (leg(1, OTHER), None)))
   text = markdown(*failed)
@@ -81,3 +89,8 @@ def test_a_real_campaign_is_reported(make_campaign, outcome, tmp_path):
   text = markdown(result, rows, run)
   assert 'The champion is a schedule of' in text
   assert wording.headline(result) in text
+
+
+def test_a_run_without_members_asks_for_a_larger_bound(made):
+  text = markdown(*made())
+  assert 'larger bound' in text and 'Every member failed' not in text

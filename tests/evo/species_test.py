@@ -15,6 +15,7 @@ from evo import (
   ledger,
   loop,
   member,
+  phases,
   population,
   space,
   strategies,
@@ -110,7 +111,7 @@ def make(sized, make_engine):
       ),
       workdir,
       bounds=bounds_lib.Bounds(members=members),
-      pairs=pairs,
+      phases=phases.Phases(pairs),
       stop=stop,
     )
 

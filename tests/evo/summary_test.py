@@ -52,3 +52,9 @@ def test_a_run_that_was_stopped_says_how_to_go_on(screen, leg, searched):
 
 def test_where_all_failed_nothing_is_recommended_for_use(screen, leg, searched):
   assert 'narrow the space' in screen(searched((leg(0), None)))[-1]
+
+
+def test_a_run_without_members_asks_for_a_larger_bound(made):
+  result, _, run = made(stop_reason='max_minutes')
+  text = summary_lib.summary(result, run)
+  assert 'larger bound' in text and 'failed:' not in text

@@ -51,7 +51,10 @@ def content():
   ]
   cycle = {
     'cycle': 1,
+    'passed': True,
+    'measured': {'mean': 0.05, 'low': 0.03, 'high': 0.07, 'n': 6},
     'gain': {'mean': 0.05, 'low': 0.03, 'high': 0.07, 'n': 6},
+    'total': {'mean': 0.09, 'low': 0.07, 'high': 0.11, 'n': 6},
     'flops': 2e15,
     'gain_per_exaflop': 25.0,
     'members': 40,
@@ -70,6 +73,8 @@ def content():
       'undecided': 1,
       'level': 0.05,
       'left_out': None,
+      'untested': None,
+      'locked_failed': False,
       'stack': {'rate': 0.25},
       'early_stopping': {'runs': 30, 'fixed': 80, 'saved': 0.625},
       'stack_at_scale': scale,
@@ -129,6 +134,31 @@ def test_what_was_left_out_is_said(content):
   assert '(ablation)' in text and '|' not in text
 
 
+@pytest.mark.parametrize(
+  'why,words',
+  [('no gate passed', 'No champion passed'), ('no room', 'no room')],
+)
+def test_why_no_change_was_tested_is_said(why, words, content):
+  content['summary']['untested'] = why
+  text = verdicts.verdicts(content, 'bpb')
+  assert words in text and '| norm |' in text
+  content['improvements'] = []
+  assert '|' not in verdicts.verdicts(content, 'bpb')
+
+
+def test_a_run_that_failed_on_the_locked_split_is_not_silent(
+  content, made, leg, searched
+):
+  result, _, _ = made(searched((leg(0), 2.0), (leg(1, {'x': 0.7}), 1.0)))
+  content['summary'] |= {'locked': None, 'locked_failed': True}
+  text = wording.verified(result, content)
+  assert text.startswith(wording.headline(result))
+  assert text.endswith(
+    'On the locked split a run failed, so there is no gain to tell.'
+  )
+  assert wording.locked_read(content)
+
+
 def test_pace_tells_quarters_cycles_tiers_and_when(content):
   pace = pace_lib.Pace(
     flops=100.0,
@@ -142,10 +172,24 @@ def test_pace_tells_quarters_cycles_tiers_and_when(content):
   text = verdicts.pace(pace, content, result, 'bpb')
   assert '| 50% | +0.0000 | +0.0700 | +0.0100 |' in text
   assert '| 75% | +0.0500 | +0.0700 | +0.0100 |' in text
-  assert r'| 1 | +0.0500 | \[+0.0300, +0.0700\] | 2e+15 | 25 | 40 | 7 |' in text
+  row = (
+    r'| 1 | passed | +0.0500 | \[+0.0300, +0.0700\] | +0.0900 | 2e+15 | 25 |'
+  )
+  assert row + ' 40 | 7 |' in text
   assert '| objective | 3 | 1 | 1 | 1 | +0.0400 |' in text
   assert 'took 30 runs' in text and 'taken 80: 62% were saved' in text
   assert text.endswith('Confirmed changes: the first after 1.5 min.')
+
+
+def test_what_a_gate_did_not_pass_is_in_no_column_of_verified_gains(content):
+  (cycle,) = content['summary']['cycles']
+  cycle |= {'passed': False, 'gain': None, 'gain_per_exaflop': None}
+  cycle |= {'total': None, 'measured': cycle['measured'] | {'low': -0.01}}
+  pace = pace_lib.Pace(1.0, [(0.0, 0.0)], [(0.0, 0.0)], [], [], [])
+  text = verdicts.pace(pace, content, {}, 'bpb')
+  assert '| 1 | not passed | - | - | - | 2e+15 | - | 40 | 7 |' in text
+  cycle['measured'] = None
+  assert '| 1 | - | - | - | - |' in verdicts.pace(pace, content, {}, 'bpb')
 
 
 def test_commands_train_the_stack_and_test_a_change_again(content):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from evo import ablation, gate, member, space, trial, verification
+from evo import ablation, elimination, gate, member, space, trial, verification
 
 SD = 2.0  # Of the losses of runs that share nothing.
 OWN = 1 / math.sqrt(2)
@@ -46,6 +46,8 @@ class Outcome:
     said: of each change, as in improvements.json.
     runs: of the gate and of the ablation.
     truths: gain of each change.
+    back: names of the changes that the elimination put back.
+    eliminating: runs of the elimination.
   """
 
   kept: int = 0
@@ -54,6 +56,8 @@ class Outcome:
   said: dict[str, dict] = dataclasses.field(default_factory=dict)
   runs: tuple[int, int] = (0, 0)
   truths: dict[str, float] = dataclasses.field(default_factory=dict)
+  back: tuple[str, ...] = ()
+  eliminating: int = 0
 
   @property
   def confirmed(self):
@@ -121,6 +125,27 @@ def verified(champion, worth, rng, *, smallest, force=False):
   return outcome
 
 
+def eliminate(outcome, champion, worth, rng, *, smallest):
+  """Plays the elimination of what an ablation did not confirm."""
+  rule = ablation.Rule(tuple(outcome.said), smallest)
+  for names in elimination.attempts(rule, outcome.evidence):
+    asker = elimination.make(
+      champion,
+      elimination.reduced(SPACE, champion, names),
+      4,
+      pairs=PAIRS,
+      worth=smallest,
+      seeds=range(PAIRS),
+      first_member=0,
+      splits=('confirm',),
+    )
+    found = play(asker, worth, rng).evidence[elimination.STACK]
+    outcome.eliminating += len(asker.results)
+    if elimination.accepted(found, smallest):
+      outcome.back = names
+      return
+
+
 def nothing_to_find(seed, *, smallest=SD, force=False):
   """A campaign in a space of parameters that do nothing."""
   rng = np.random.default_rng([seed, 1])
@@ -146,6 +171,7 @@ def planted(seed, *, smallest=SD):
 
   champion = SPACE.decode(np.full(25, 0.9))
   outcome = verified(champion, worth, rng, smallest=smallest)
+  eliminate(outcome, champion, worth, rng, smallest=smallest)
   outcome.truths = truths
   return outcome
 
@@ -256,6 +282,28 @@ def test_stopping_early_hardly_biases_the_estimates(kind):
     for truth, said in changes(planted_campaigns(200))
   ]
   assert abs(np.mean(errors)) < 0.1
+
+
+@pytest.mark.parametrize('smallest', [SD, 1.0])
+def test_what_is_put_back_was_worth_nothing_and_little_that_is_stays(smallest):
+  campaigns = [planted(seed, smallest=smallest) for seed in range(100)]
+  lost = [sum(c.truths[name] for name in c.back) for c in campaigns]
+  # An error in forty attempts is accepted, and few campaigns take a second one.
+  assert sum(loss > smallest for loss in lost) <= at_most(0.025, 100)
+  stay = [
+    name not in c.back
+    for c in campaigns
+    for name, truth in c.truths.items()
+    if not truth and name not in c.confirmed
+  ]
+  assert len(stay) > 1000 and np.mean(stay) <= 0.1
+
+
+def test_where_little_is_worth_having_changes_stay_rather_than_be_lost():
+  # A tenth of what the pairs can tell: hardly any attempt may succeed.
+  campaigns = [planted(seed, smallest=0.1) for seed in range(20)]
+  lost = [sum(c.truths[name] for name in c.back) for c in campaigns]
+  assert sum(loss > 0.1 for loss in lost) <= at_most(0.025, 20)
 
 
 def test_stopping_early_saves_two_fifths_of_the_runs():

@@ -48,7 +48,9 @@ def test_a_whole_campaign_leaves_nothing_out(said):
   flags = {'max_members': 0, 'max_minutes': 90.0, 'confirm_seeds': 16}
   lines = said(phases=WHOLE, **flags)
   assert 'at most 1 h 30 min, which become FLOPs' in lines[1]
-  assert lines[2].endswith('locked; up to 3 cycles or more')
+  assert lines[2].endswith(
+    'locked; 3 cycles, or more where the bounds have room'
+  )
   assert len(lines) == 3
 
 

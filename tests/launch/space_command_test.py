@@ -1,6 +1,7 @@
 """The command that shows a space: its table, and what bad input is told."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -145,3 +146,14 @@ def test_a_ready_space_is_found_before_a_file_of_its_name(
   assert cli.find_space('mine') == pathlib.Path('mine')
   with pytest.raises(ValueError, match='expected nanochat, nanogpt or a JSON'):
     cli.ready_space('mine')
+
+
+def test_whoever_reads_may_stop_early():
+  reader, writer = os.pipe()
+  os.close(reader)
+  command = [sys.executable, '-m', 'launch.space']
+  process = subprocess.run(
+    command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, timeout=60
+  )
+  os.close(writer)
+  assert (process.returncode, process.stderr) == (0, b'')
