@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from evo import placement
 from evo import population as population_lib
 from evo import program as program_lib
 from evo import species as species_lib
@@ -65,7 +66,7 @@ class Populations:
     self._slots, self._segments = slots, segments
     self._mesh, self._mapped, self._meter = mesh, mapped, meter
     self._memory = memory or _device_memory()
-    self._data = jax.device_put(
+    self._data = placement.put(
       trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
     )
     self._library = library
