@@ -35,19 +35,31 @@ class Client(Protocol):
 class Hosts:
   """This host among those of a run.
 
-  Every method has to be called by all hosts, in the same order, from the main
+  What agrees has to be called by all hosts, in the same order, from the main
   thread.
 
   Attributes:
     index: of this host, from 0.
     count: of hosts.
+    moved: to be called at the end of each round that was computed.
   """
 
   def __init__(
-    self, client: Client | None = None, index: int = 0, count: int = 1
+    self,
+    client: Client | None = None,
+    index: int = 0,
+    count: int = 1,
+    moved: Callable[[], None] = lambda: None,
   ):
-    """By default this process is alone."""
-    self.index, self.count = index, count
+    """By default this process is alone.
+
+    Args:
+      client: of the coordination service.
+      index: of this host.
+      count: of hosts.
+      moved: called at the end of each round that was computed.
+    """
+    self.index, self.count, self.moved = index, count, moved
     self._client = client
     self._agreed = 0
 

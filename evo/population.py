@@ -8,6 +8,7 @@ collective over `member`, inheritance excepted.
 
 import concurrent.futures
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -45,10 +46,23 @@ class Slots:
 
 
 def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
-  """A mesh over all four axes, in one place; sizes of 1 are kept."""
+  """A mesh over all four axes, in one place; sizes of 1 are kept.
+
+  Raises:
+    ValueError: not every host would have as many of its devices.
+  """
   shape = tuple(sizes.get(axis, 1) for axis in AXES)
   kinds = (jax.sharding.AxisType.Explicit,) * len(AXES)
-  devices = jax.devices()[: int(np.prod(shape))]
+  total, hosts = math.prod(shape), jax.process_count()
+  if total % hosts:
+    raise ValueError(
+      f'the mesh has {total} devices; expected a multiple of the {hosts} hosts'
+    )
+  devices = [
+    device
+    for host in range(hosts)
+    for device in jax.local_devices(host)[: total // hosts]
+  ]
   return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
 
 

@@ -50,9 +50,14 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       raise InputError(f'argument {rest[1]!r}; expected flags only')
     sys.exit(main(rest) or 0)
   except InputError as error:
-    line = ' '.join(str(error).split())
-    print(f'error: {line}', file=sys.stderr)
+    complain(error)
     sys.exit(BAD_INPUT)
+
+
+def complain(error: InputError) -> None:
+  """Says in one line what is wrong."""
+  line = ' '.join(str(error).split())
+  print(f'error: {line}', file=sys.stderr)
 
 
 def find_space(name: str) -> pathlib.Path:

@@ -7,6 +7,8 @@ from typing import Any
 
 from launch import cli
 
+SIGTERM = 'sigterm'
+
 
 class StopSignals:
   """Catches Ctrl-C and SIGTERM; a second one stops at once."""
@@ -25,5 +27,5 @@ class StopSignals:
     del frame
     if self._reason:
       sys.exit(cli.AGAIN)
-    self._reason = 'sigterm' if number == signal.SIGTERM else 'interrupted'
+    self._reason = SIGTERM if number == signal.SIGTERM else 'interrupted'
     print('stopping at the end of this round', file=sys.stderr)
