@@ -81,6 +81,22 @@ class Hosts:
       self._client.key_value_delete(f'agreed/{self._agreed - 1 - _KEPT}')
     return json.loads(text)
 
+  def any(self, value: Any) -> Any:
+    """What the lowest host gives that gives anything but None, JSON-able."""
+    if self.count == 1:
+      return value
+    turn, found = self._agreed, [value]
+    if not self.first:
+      self._client.key_value_set(f'told/{turn}/{self.index}', json.dumps(value))
+    else:
+      found += [
+        json.loads(
+          self._client.blocking_key_value_get(f'told/{turn}/{host}', _FOREVER)
+        )
+        for host in range(1, self.count)
+      ]
+    return self.agree(next((v for v in found if v is not None), None))
+
   def once(self, function: Callable[[], Any]) -> Any:
     """What a function gives on the first host, which alone calls it.
 

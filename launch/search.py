@@ -11,7 +11,14 @@ again goes on where it stopped, or says that it is finished.
 import functools
 import json
 import pathlib
+import signal
 import sys
+
+if __name__ == '__main__':
+  # What follows takes seconds to import; who waits for this host would not hear
+  # of a SIGTERM that ends it. `StopSignals` takes it once it can be answered.
+  signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
 from typing import Any
 
 from absl import flags
@@ -73,7 +80,7 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
     hosts.once(lambda: _check_run(workdir, run))
     display = display_lib.Display(run['metric'], quiet=not hosts.first)
     campaign = _campaign(given, experiment, cluster, display)
-  if early := hosts.agree(cluster.reason()):
+  if early := hosts.any(cluster.reason()):
     return cli.AGAIN if early == stop_lib.SIGTERM else 0
   if hosts.first:
     workdir.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ class StopSignals:
     self._reason: str | None = None
     signal.signal(signal.SIGINT, self._catch)
     signal.signal(signal.SIGTERM, self._catch)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
   def reason(self) -> str | None:
     """`sigterm`, `interrupted`, `stop_file` or None."""

@@ -24,9 +24,10 @@ from launch import stop as stop_lib
 
 # Seconds between two signs of life, and after which a host is given up. A host
 # that was slow for five seconds is not lost.
-EVERY, SILENCE = 1.0, 12.0
-# Within this time after a failure a host that is the cause of it is known.
-VERDICT = 4.0
+EVERY, SILENCE = 0.5, 12.0
+# Seconds after an error in which a host that is its cause falls silent for so
+# long as no living one is.
+VERDICT, QUIET = 4.5, 2.5
 # Seconds after SIGTERM on any host in which a round has to end: machines that
 # are taken away leave about thirty.
 GRACE = 15.0
@@ -48,7 +49,8 @@ class Watchdog:
     Args:
       stop: reasons to stop on this host.
     """
-    self._stop, self._client, self._index = stop, None, 0
+    self._stop, self._client = stop, None
+    self._name = 'this host'
     self.heard: dict[int, float] = {}
     self._signs: dict[int, str] = {}
     self._reasons: dict[int, str] = {}
@@ -69,7 +71,8 @@ class Watchdog:
       index: of this host.
       count: of hosts.
     """
-    self._client, self._index = client, index
+    self._client, self._name = client, f'host {index}'
+    self._key = f'alive/{index}'
     now = time.monotonic()
     self.heard = {host: now for host in range(count) if host != index}
     self._spawn(self._live)
@@ -88,9 +91,11 @@ class Watchdog:
 
   def convict(self, error: BaseException) -> None:
     """Ends the process if an error is due to the loss of another host."""
-    time.sleep(VERDICT)
-    if lost := self._silent(VERDICT - EVERY / 2):
-      self._end(f'{_names(lost)} was lost: {error}')
+    deadline = time.monotonic() + VERDICT
+    while time.monotonic() < deadline:
+      if lost := self._silent(QUIET):
+        self._end(f'{_names(lost)} was lost: {error}')
+      time.sleep(EVERY / 4)
 
   def off(self) -> None:
     """Watches no longer."""
@@ -112,9 +117,7 @@ class Watchdog:
       count += 1
       reason = self._stop.reason() or (self._asked and stop_lib.SIGTERM)
       try:
-        self._client.key_value_set(
-          f'alive/{self._index}', json.dumps([count, reason]), True
-        )
+        self._client.key_value_set(self._key, json.dumps([count, reason]), True)
         found = self._client.key_value_dir_get('alive/')
       except Exception as error:
         self._end(f'host 0 does not answer: {error}')
@@ -166,12 +169,13 @@ class Watchdog:
     return [host for host, then in self.heard.items() if now - then > seconds]
 
   def _aborted(self) -> None:
-    self._end('JAX gave up, as it does when host 0 is lost')
+    lost = 'host 0 was lost' if self._client else 'not all hosts came'
+    self._end(f'{lost}, and JAX gave up')
 
   def _end(self, reason: str) -> None:
     if self._off.is_set():
       return
-    line = ' '.join(f'host {self._index} ends: {reason}'.split())
+    line = ' '.join(f'{self._name} ends: {reason}'.split())
     os.write(sys.stderr.fileno(), f'{line}\n'.encode())
     os._exit(cli.AGAIN)
 
