@@ -2,7 +2,8 @@
 
 Orbax restores some flipped bits silently, so every checkpoint has a JSON file
 beside it, written last, that holds a digest of all its files. A checkpoint
-without it is not there, and one whose files differ never reaches Orbax.
+without it is not there, and one whose files differ never reaches Orbax. Of
+several hosts each writes the shards that it holds, and the first one the rest.
 """
 
 import collections
@@ -17,6 +18,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+
+from evo import hosts as hosts_lib
+from evo import lull
 
 PyTree = Any
 
@@ -40,21 +44,29 @@ class Checkpoints:
   """The checkpoints of a workdir.
 
   Saving fetches and writes in a background thread, one after another;
-  reading, listing and removing wait for what is still being written.
+  reading, listing and removing wait for what is still being written. All
+  hosts do all of it, in the same order.
 
   Attributes:
     directory: that holds them.
     restores: how many were read back from storage.
   """
 
-  def __init__(self, directory: epath.PathLike, recent_bytes: int = 1 << 28):
+  def __init__(
+    self,
+    directory: epath.PathLike,
+    recent_bytes: int = 1 << 28,
+    hosts: hosts_lib.Hosts | None = None,
+  ):
     """Opens a directory, which need not exist yet.
 
     Args:
-      directory: local or `gs://`.
+      directory: local or `gs://`; all hosts see the same.
       recent_bytes: memory for rows that were saved last, so that most
         heirs need not wait for storage.
+      hosts: of the run.
     """
+    self._hosts = hosts or hosts_lib.Hosts()
     self.directory = epath.Path(directory).resolve()  # As Orbax demands.
     self.restores = 0
     self._recent_bytes = recent_bytes
@@ -92,13 +104,17 @@ class Checkpoints:
   def names(self) -> list[str]:
     """Names of complete checkpoints, sorted."""
     self.wait()
-    if not self.directory.exists():
-      return []
-    return sorted(p.stem for p in self.directory.glob('*.json'))
+
+    def find() -> list[str]:
+      if not self.directory.exists():
+        return []
+      return sorted(p.stem for p in self.directory.glob('*.json'))
+
+    return self._hosts.once(find)
 
   def note(self, name: str) -> dict[str, Any]:
     """The note saved with a checkpoint."""
-    return self._seal(name)['note']
+    return self._hosts.once(lambda: self._seal(name)['note'])
 
   def restore(self, name: str, abstract: PyTree) -> PyTree:
     """Reads a checkpoint back and verifies it.
@@ -118,14 +134,10 @@ class Checkpoints:
       self._recent.move_to_end(name)
       return self._recent[name]
     self.wait()
-    directory, seal = self.directory / name, self._seal(name)
-    if not directory.exists() or digest(directory) != seal['digest']:
-      raise ValueError(
-        f'checkpoint {name} is damaged; expected files with digest'
-        f' {seal["digest"]}'
-      )
-    with ocp.StandardCheckpointer() as checkpointer:
-      tree = checkpointer.restore(directory, abstract)
+    with lull.expected():
+      self._hosts.once(lambda: self._verify(name))
+      with self._checkpointer() as checkpointer:
+        tree = checkpointer.restore(self.directory / name, abstract)
     self.restores += 1
     return tree
 
@@ -133,6 +145,8 @@ class Checkpoints:
     """Deletes a checkpoint, its digest first."""
     self.wait()
     self._recent.pop(name, None)
+    if not self._hosts.first:
+      return
     (self.directory / f'{name}.json').unlink(missing_ok=True)
     if (self.directory / name).exists():
       (self.directory / name).rmtree()
@@ -143,15 +157,36 @@ class Checkpoints:
       raise ValueError(f'checkpoint {name} is missing; expected {path}')
     return json.loads(path.read_text())
 
+  def _verify(self, name: str) -> None:
+    directory, seal = self.directory / name, self._seal(name)
+    if not directory.exists() or digest(directory) != seal['digest']:
+      raise ValueError(
+        f'checkpoint {name} is damaged; expected files with digest'
+        f' {seal["digest"]}'
+      )
+
   def _write(
     self, name: str, tree: PyTree, note: Callable[[], dict[str, Any]]
   ) -> None:
-    host = jax.tree.map(np.asarray, tree)
-    (self.directory / f'{name}.json').unlink(missing_ok=True)
-    with _SAVING, ocp.StandardCheckpointer() as checkpointer:
-      checkpointer.save(self.directory / name, host, force=True)
-    seal = {'digest': digest(self.directory / name), 'note': note()}
-    (self.directory / f'{name}.json').write_text(json.dumps(seal))
+    tree = jax.tree.map(_fetch, tree)
+    if self._hosts.first:
+      (self.directory / f'{name}.json').unlink(missing_ok=True)
+    with _SAVING, self._checkpointer() as checkpointer:
+      checkpointer.save(self.directory / name, tree, force=True)
+    if self._hosts.first:
+      seal = {'digest': digest(self.directory / name), 'note': note()}
+      (self.directory / f'{name}.json').write_text(json.dumps(seal))
+
+  def _checkpointer(self) -> ocp.StandardCheckpointer:
+    # Hosts that are named wait for each other over the coordination service;
+    # by default they would on their devices, out of step with the segments.
+    several = self._hosts.count > 1
+    named = set(range(self._hosts.count)) if several else None
+    return ocp.StandardCheckpointer(
+      multiprocessing_options=ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes=named
+      )
+    )
 
   def _remember(self, name: str, tree: PyTree) -> None:
     self._recent[name] = tree
@@ -167,6 +202,13 @@ def _files(directory: epath.Path) -> Iterator[epath.Path]:
       yield from _files(path)
     else:
       yield path
+
+
+def _fetch(leaf: Any) -> Any:
+  """The array on this host, unless other hosts hold parts of it."""
+  if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    return leaf
+  return np.asarray(leaf)
 
 
 def _bytes(tree: PyTree) -> int:

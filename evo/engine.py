@@ -1,4 +1,4 @@
-"""The engine: runs legs on this process's mesh and returns their results.
+"""The engine: runs legs on one mesh and returns their results.
 
 Species take turns on the whole mesh, one segment each in a round. Slots are
 refilled when their leg ends, like continuous batching. Seats and tables of
@@ -14,6 +14,7 @@ import numpy as np
 from etils import epath
 
 from evo import checkpoint as checkpoint_lib
+from evo import hosts as hosts_lib
 from evo import inheritance
 from evo import member as member_lib
 from evo import population as population_lib
@@ -49,6 +50,7 @@ class Engine:
     budget: of one member.
     size: legs at work at once.
     max_species: live at once.
+    hosts: of the run.
     catalogue: of the structures seen.
     seats: which species are live, and whose legs are in which slots.
     checkpoints: of kept members and of all slots.
@@ -69,6 +71,7 @@ class Engine:
     max_species: int = 4,
     memory: float | None = None,
     library: populations_lib.Library | None = None,
+    hosts: hosts_lib.Hosts | None = None,
   ):
     """Puts the data on the devices; compiles and writes nothing yet.
 
@@ -88,16 +91,18 @@ class Engine:
         device says it has, or its share of the machine's memory.
       library: compiled programs to share with other engines of the same
         trainee, budget, slots and mesh.
+      hosts: of the run; all of them hold this engine, over one mesh.
 
     Raises:
       ValueError: the budget is too small for one step per segment, or the
         slots do not divide over the mesh.
     """
     self.budget, self.size = budget, slots
+    self.hosts = hosts or hosts_lib.Hosts()
     self.meter = program_lib.Meter()
     self._trainee, self._space, self._crossing = trainee, space, crossing
     self.checkpoints = checkpoint_lib.Checkpoints(
-      epath.Path(workdir) / 'checkpoints'
+      epath.Path(workdir) / 'checkpoints', hosts=self.hosts
     )
     self._mesh = population_lib.make_mesh(_divisor(slots)) if not mesh else mesh
     baseline = space.structure(space.baseline)
@@ -123,6 +128,7 @@ class Engine:
       meter=self.meter,
       memory=memory,
       library={} if library is None else library,
+      hosts=self.hosts,
     )
     self._filling: dict[int, slots_lib.Filling] = {}
     self._foreign: dict[int, Any] = {}  # Rows of other species, by member.
@@ -436,6 +442,15 @@ class Engine:
 
 
 def _divisor(slots: int) -> dict[str, int]:
-  """As many devices as divide the slots."""
-  sizes = range(1, jax.device_count() + 1)
+  """As many devices as divide the slots, and as many of each host.
+
+  Raises:
+    ValueError: the slots do not divide over the hosts.
+  """
+  hosts = jax.process_count()
+  if slots % hosts:
+    raise ValueError(
+      f'population is {slots}; expected a multiple of the {hosts} hosts'
+    )
+  sizes = range(hosts, jax.device_count() + 1, hosts)
   return {'member': max(size for size in sizes if slots % size == 0)}

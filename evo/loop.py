@@ -15,6 +15,7 @@ from evo import bounds as bounds_lib
 from evo import clock as clock_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
+from evo import lull
 from evo import member as member_lib
 
 Record = dict[str, Any]
@@ -85,8 +86,9 @@ class Loop:
     self.cycle, self.turn = 0, 0
     self.stop_reason: str | None = None
     self.flops, self.tokens = 0.0, 0
-    self._ledger = ledger_lib.Ledger(epath.Path(workdir) / 'ledger')
-    self._events = ledger_lib.Events(epath.Path(workdir) / 'events.jsonl')
+    folder, self._hosts = epath.Path(workdir), engine.hosts
+    self._ledger = ledger_lib.Ledger(folder / 'ledger', self._hosts)
+    self._events = ledger_lib.Events(folder / 'events.jsonl', self._hosts)
     self._checkpoints = engine.checkpoints
     self._stop, self._observe, self._pinned = stop, observe, pinned
     self._needed: list[set[member_lib.Weights]] = [set(), set()]
@@ -173,8 +175,9 @@ class Loop:
 
   def finish(self) -> None:
     """Commits the last round and waits for storage."""
-    self._flush()
-    self._checkpoints.wait()
+    with lull.expected():
+      self._flush()
+      self._checkpoints.wait()
 
   def _advance(
     self, legs: list[member_lib.Leg], standing: Record | None
@@ -216,6 +219,9 @@ class Loop:
     standing: Record | None,
   ) -> None:
     live = self.live
+    stop, late = None, None
+    if live:
+      stop, late = self._hosts.agree([self._stop(), self.late()])
     due = self._checkpoint_due(standing)
     self._plan(standing)
     self._flush()
@@ -230,12 +236,14 @@ class Loop:
       'plan': self.allowance.plan,
       'checkpoint': checkpoint_name(self.round) if due else None,
     }
-    if due and live:
+    if live and (due or stop):
+      # Where the run is stopped from outside it will go on: from here.
       self.engine.save(checkpoint_name(self.round))
     self._decided = {}
     self.round += 1
     if live:
-      self.stop_reason = self._stop() or self.late()
+      self.stop_reason = stop or late
+      self._hosts.moved()
 
   def _flush(self) -> None:
     """Commits the last round, once all that it names is on storage."""
@@ -275,17 +283,20 @@ class Loop:
     plan, allowance = self.allowance.plan, self.allowance
     changed = plan is not None and plan['minutes'] != allowance.minutes
     if changed and not self.replaying:
-      self._replan(allowance.executed / self.clock.seconds)
+      seconds = self._hosts.agree(self.clock.seconds)
+      self._replan(seconds, allowance.executed / seconds)
 
   def replan(self) -> None:
     """Plans the minutes that are left by the speed of the last rounds."""
-    speed = self.clock.speed()
-    if speed and not self.replaying:
-      self._replan(speed)
+    if self.replaying or self.allowance.minutes is None:
+      return
+    seconds, speed = self._hosts.agree([self.clock.seconds, self.clock.speed()])
+    if speed:
+      self._replan(seconds, speed)
 
-  def _replan(self, speed: float) -> None:
+  def _replan(self, seconds: float, speed: float) -> None:
     charged = self.flops + self.engine.in_flight
-    self.allowance.replan(self.clock.seconds, speed, charged)
+    self.allowance.replan(seconds, speed, charged)
 
   def _offer(self) -> dict[str, Any]:
     """What is asked for, and how many species may be live."""
@@ -306,10 +317,10 @@ class Loop:
     if standing:
       self.allowance.plan = standing['plan']
       return
-    plan = self.allowance.plan
+    plan, minutes = self.allowance.plan, self.allowance.minutes
     due = (
       plan is None
-      or plan['minutes'] != self.allowance.minutes
+      or plan['minutes'] != minutes
       or self.round % self.engine.budget.segments == 0
     )
     if (self.phase == SEARCH or self.allowance.shares) and due:
@@ -336,10 +347,14 @@ class Loop:
     return (self.round + 1) % every == 0
 
   def _newest_checkpoint(self) -> int:
-    """Round of the newest checkpoint that the ledger names, or -1."""
+    """The last round in the ledger of which there is one, or -1.
+
+    The ledger names those that are due; one is also saved where a run is
+    stopped.
+    """
     saved = set(self._checkpoints.names())
     for number in reversed(range(len(self._ledger.records))):
-      if self._ledger.records[number]['checkpoint'] in saved:
+      if checkpoint_name(number) in saved:
         return number
     return -1
 

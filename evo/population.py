@@ -8,6 +8,7 @@ collective over `member`, inheritance excepted.
 
 import concurrent.futures
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evo import inheritance
+from evo import inheritance, placement
 from evo import program as program_lib
 from evo import trainee as trainee_lib
 
@@ -45,10 +46,23 @@ class Slots:
 
 
 def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
-  """A mesh over all four axes, in one place; sizes of 1 are kept."""
+  """A mesh over all four axes, in one place; sizes of 1 are kept.
+
+  Raises:
+    ValueError: not every host would have as many of its devices.
+  """
   shape = tuple(sizes.get(axis, 1) for axis in AXES)
   kinds = (jax.sharding.AxisType.Explicit,) * len(AXES)
-  devices = jax.devices()[: int(np.prod(shape))]
+  total, hosts = math.prod(shape), jax.process_count()
+  if total % hosts:
+    raise ValueError(
+      f'the mesh has {total} devices; expected a multiple of the {hosts} hosts'
+    )
+  devices = [
+    device
+    for host in range(hosts)
+    for device in jax.local_devices(host)[: total // hosts]
+  ]
   return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
 
 
@@ -119,7 +133,7 @@ class Population:
       'refill': self._program(self._refill, (MEMBER,) * 3, donate=0),
       'inherit': self._program(self._inherit, (MEMBER,) * 2, donate=0),
       'place': self._program(self._place, (MEMBER, SHARED, SHARED), donate=0),
-      'take': self._program(self._take, (MEMBER, SHARED)),
+      'take': self._program(self._take, (MEMBER, SHARED), out=SHARED),
       'snapshot': self._program(self._copy, (MEMBER,)),
       'segment': self._program(
         self._segment, (SHARED, MEMBER, MEMBER, SHARED), donate=1
@@ -190,27 +204,21 @@ class Population:
     self.state, losses = self._programs['segment'](
       self._data['train'], self.state, self._put(slots), total
     )
-    return losses
+    return placement.readable(losses)
 
   def evaluate(self, slots: Slots, split: str) -> jax.Array:
     """Dispatches an evaluation of the active slots; metrics `[slot]`."""
     program = self._programs[self._evaluation(split)]
-    return program(self._data[split], self.state, self._put(slots))
+    metrics = program(self._data[split], self.state, self._put(slots))
+    return placement.readable(metrics)
 
   def take(self, slot: int) -> PyTree:
-    """A copy of one slot's state, `[1, ...]` on its device; does not wait."""
-    rows = self.slots // self._mesh.shape['member']
-    copies = self._programs['take'](
-      self.state, self._share(np.int32(slot % rows))
-    )
+    """A copy of one slot's state, `[1, ...]`, on a device of this host.
 
-    def mine(leaf: jax.Array) -> jax.Array:
-      for shard in leaf.addressable_shards:
-        if (shard.index[0].start or 0) == slot // rows:
-          return shard.data
-      raise ValueError(f'slot {slot} is not held by this process')
-
-    return jax.tree.map(mine, copies)
+    Every host gets one. Does not wait.
+    """
+    copies = self._programs['take'](self.state, self._share(np.int32(slot)))
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), copies)
 
   def snapshot(self) -> PyTree:
     """A copy of all slots that later segments leave alone; does not wait."""
@@ -251,18 +259,25 @@ class Population:
     )
 
   def _place(self, state: PyTree, row: PyTree, slot: jax.Array) -> PyTree:
-    rows = self.slots // self._mesh.shape['member']
-    j = slot - jax.lax.axis_index('member') * rows
-    here = (j >= 0) & (j < rows)
-    j = jnp.clip(j, 0, rows - 1)
+    j, here = self._local(slot)
     kept = jax.tree.map(lambda x: x[j], state)
     row = jax.tree.map(lambda new, old: jnp.where(here, new, old), row, kept)
     return _write(state, row, j)
 
-  def _take(self, state: PyTree, row: jax.Array) -> PyTree:
-    return jax.tree.map(
-      lambda x: jax.lax.dynamic_index_in_dim(x, row, keepdims=True), state
-    )
+  def _take(self, state: PyTree, slot: jax.Array) -> PyTree:
+    j, here = self._local(slot)
+
+    def copy(leaf: jax.Array) -> jax.Array:
+      row = jax.lax.dynamic_index_in_dim(leaf, j, keepdims=True)
+      return placement.broadcast(row, here, 'member')
+
+    return jax.tree.map(copy, state)
+
+  def _local(self, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The row of a slot on this device, and whether it is here at all."""
+    rows = self.slots // self._mesh.shape['member']
+    j = slot - jax.lax.axis_index('member') * rows
+    return jnp.clip(j, 0, rows - 1), (j >= 0) & (j < rows)
 
   def _copy(self, state: PyTree) -> PyTree:
     return jax.tree.map(jnp.copy, state)
@@ -316,13 +331,17 @@ class Population:
     return jax.vmap(function)(*args)
 
   def _program(
-    self, function: Callable, specs: tuple, donate: int | None = None
+    self,
+    function: Callable,
+    specs: tuple,
+    donate: int | None = None,
+    out: jax.P = MEMBER,
   ) -> program_lib.Program:
     mapped = jax.shard_map(
       function,
       mesh=self._mesh,
       in_specs=specs,
-      out_specs=MEMBER,
+      out_specs=out,
       check_vma=False,
     )
     donated = () if donate is None else (donate,)
@@ -356,7 +375,7 @@ class Population:
     )
 
   def _share(self, tree: PyTree) -> PyTree:
-    return jax.device_put(tree, jax.NamedSharding(self._mesh, SHARED))
+    return placement.put(tree, jax.NamedSharding(self._mesh, SHARED))
 
   def _zeros(self, leaf: jax.ShapeDtypeStruct) -> jax.Array:
     return jnp.zeros(
@@ -364,7 +383,7 @@ class Population:
     )
 
   def _put(self, tree: PyTree) -> PyTree:
-    return jax.device_put(tree, self._sharding)
+    return placement.put(tree, self._sharding)
 
 
 def _write(state: PyTree, row: PyTree, j: jax.Array) -> PyTree:

@@ -11,6 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from evo import hosts as hosts_lib
+from evo import placement
 from evo import population as population_lib
 from evo import program as program_lib
 from evo import species as species_lib
@@ -45,6 +47,7 @@ class Populations:
     meter: program_lib.Meter,
     memory: float | None,
     library: Library,
+    hosts: hosts_lib.Hosts,
   ):
     """Puts the data on the devices.
 
@@ -60,12 +63,14 @@ class Populations:
       memory: bytes of each device that may be used; None is what the device
         says it has, or its share of the machine's memory.
       library: populations made before, by structure; new ones are added.
+      hosts: of the run.
     """
     self._trainee, self._catalogue, self._names = trainee, catalogue, names
     self._slots, self._segments = slots, segments
     self._mesh, self._mapped, self._meter = mesh, mapped, meter
-    self._memory = memory or _device_memory()
-    self._data = jax.device_put(
+    # What is refused must not depend on which host looks.
+    self._memory = memory or hosts.agree(_device_memory())
+    self._data = placement.put(
       trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
     )
     self._library = library

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from evo import lull
+
 
 @dataclasses.dataclass
 class Meter:
@@ -56,7 +58,8 @@ class Program:
     """Compiles for these arguments (arrays or shapes), if not yet done."""
     if self._compiled is None:
       self._meter.compilations += 1
-      self._compiled = self._jitted.lower(*args).compile()
+      with lull.expected():
+        self._compiled = self._jitted.lower(*args).compile()
 
   def text(self) -> str:
     """The optimised program; empty where it was not needed so far."""

@@ -58,9 +58,14 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     # nor at the end of the process.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
   except InputError as error:
-    line = ' '.join(str(error).split())
-    print(f'error: {line}', file=sys.stderr)
+    complain(error)
     sys.exit(BAD_INPUT)
+
+
+def complain(error: InputError) -> None:
+  """Says in one line what is wrong."""
+  line = ' '.join(str(error).split())
+  print(f'error: {line}', file=sys.stderr)
 
 
 def find_space(name: str) -> pathlib.Path:

@@ -15,9 +15,9 @@ _LINE_EVERY = 15.0
 class Display:
   """A progress bar on a terminal, a line now and then elsewhere."""
 
-  def __init__(self, metric: str):
+  def __init__(self, metric: str, quiet: bool = False):
     self._metric = metric
-    self._console = rich.console.Console(file=sys.stderr)
+    self._console = rich.console.Console(file=sys.stderr, quiet=quiet)
     self._bar = rich.progress.Progress(
       rich.progress.TextColumn('{task.description}'),
       rich.progress.BarColumn(),

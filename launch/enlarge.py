@@ -103,5 +103,7 @@ def larger(
         values[name] = values[name] * factor
     return space.canonical(values)
 
-  engine = experiment_lib.engine(given | own, space, trainee)
+  engine = experiment_lib.engine(
+    given | own, space, trainee, hosts=experiment.engine.hosts
+  )
   return transfer.Larger(engine, enlarge)

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 
 from evo import engine as engine_lib
+from evo import hosts as hosts_lib
 from evo import population, strategies
 from evo import populations as populations_lib
 from evo import space as space_lib
@@ -36,11 +37,19 @@ class Experiment:
   engine: engine_lib.Engine
 
 
-def prepare_backend(given: dict[str, Any]) -> None:
-  """Configures JAX before it starts: one CPU device per core, the cache."""
+def prepare_backend(given: dict[str, Any], hosts: int = 1) -> None:
+  """Configures JAX before it starts: one CPU device per core, the cache.
+
+  Args:
+    given: the flags.
+    hosts: that share the mesh and the population.
+  """
   sizes = settings.mesh_sizes(given['mesh'])
-  devices = math.prod(sizes.values()) if sizes else _cores(given['population'])
-  jax.config.update('jax_num_cpu_devices', devices)
+  if sizes:
+    devices = math.prod(sizes.values()) // hosts
+  else:
+    devices = _cores(given['population'] // hosts)
+  jax.config.update('jax_num_cpu_devices', max(1, devices))
   if not os.environ.get('JAX_PLATFORMS') and not _accelerators():
     # Else an installed TPU library looks for its chips, at length and aloud.
     jax.config.update('jax_platforms', 'cpu')
@@ -76,6 +85,7 @@ def build(
   *,
   trainee: language_model.LanguageModel | None = None,
   library: populations_lib.Library | None = None,
+  hosts: hosts_lib.Hosts | None = None,
   **options: Any,
 ) -> Experiment:
   """Builds all; writes nothing.
@@ -84,6 +94,7 @@ def build(
     given: the flags.
     trainee: made before from the same flags.
     library: of programs compiled for the same members.
+    hosts: of the run.
     **options: of the strategy.
 
   Raises:
@@ -93,7 +104,7 @@ def build(
   space = load_space(given)
   trainee = trainee or load_trainee(given, space)
   strategy = make_strategy(given, trainee, space, **options)
-  made = engine(given, space, trainee, library)
+  made = engine(given, space, trainee, library, hosts)
   return Experiment(trainee, space, strategy, made)
 
 
@@ -102,6 +113,7 @@ def engine(
   space: space_lib.Space,
   trainee: language_model.LanguageModel,
   library: populations_lib.Library | None = None,
+  hosts: hosts_lib.Hosts | None = None,
 ) -> engine_lib.Engine:
   """The engine of the flags; see `build`."""
   sizes = settings.mesh_sizes(given['mesh'])
@@ -119,6 +131,7 @@ def engine(
     crossing=trainee,
     max_species=given['max_species'],
     library=library,
+    hosts=hosts,
   )
 
 

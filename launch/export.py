@@ -17,6 +17,8 @@ def write(
 ) -> None:
   """Writes `configuration.json` and `weights/`, in place of earlier ones.
 
+  All hosts read the state; the first one writes.
+
   Args:
     folder: made if it is not there.
     experiment: whose engine kept the state.
@@ -24,13 +26,16 @@ def write(
     kept: its state.
   """
   folder = folder.resolve()  # As Orbax demands.
-  folder.mkdir(parents=True, exist_ok=True)
   space = experiment.space
   weights = experiment.trainee.trained_weights(
     space.structure(configuration),
     space.hyperparameters(configuration),
     experiment.engine.restore_kept(kept),
   )
-  with ocp.StandardCheckpointer() as checkpointer:
+  if not experiment.engine.hosts.first:
+    return
+  folder.mkdir(parents=True, exist_ok=True)
+  alone = ocp.options.MultiprocessingOptions(active_processes={0})
+  with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
     checkpointer.save(folder / 'weights', weights, force=True)
   files.write_json(folder / 'configuration.json', configuration)

@@ -11,7 +11,14 @@ again goes on where it stopped, or says that it is finished.
 import functools
 import json
 import pathlib
+import signal
 import sys
+
+if __name__ == '__main__':
+  # What follows takes seconds to import; who waits for this host would not hear
+  # of a SIGTERM that ends it. `StopSignals` takes it once it can be answered.
+  signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
 from typing import Any
 
 from absl import flags
@@ -19,6 +26,7 @@ from absl import flags
 from evo import (
   ablation,
   lineage,
+  lull,
   pace_figure,
   report,
   staircase,
@@ -27,6 +35,7 @@ from evo import (
 )
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
+from evo import hosts as hosts_lib
 from evo import improvements as improvements_lib
 from evo import pace as pace_lib
 from evo import result as result_lib
@@ -35,6 +44,7 @@ from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import summary as summary_lib
 from launch import cli, enlarge, export, files, plan, settings
+from launch import cluster as cluster_lib
 from launch import display as display_lib
 from launch import experiment as experiment_lib
 from launch import stop as stop_lib
@@ -48,53 +58,94 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = settings.values()
-    workdir = pathlib.Path(given['workdir'])
-    files.check_workdir(workdir, settings.identity(given), 'search')
-    if (workdir / 'STOP').exists():
-      print(f'{workdir}/STOP is there from before: delete it to go on.')
+  stop = stop_lib.StopSignals(pathlib.Path(given['workdir']))
+  with cluster_lib.join(given['distributed'], stop) as cluster:
+    return _run(given, cluster)
+
+
+def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
+  """The search on all hosts; the first one reads, writes and speaks."""
+  workdir, hosts = pathlib.Path(given['workdir']), cluster.hosts
+  with cli.input_errors():
+    answer = hosts.once(lambda: _nothing_to_do(workdir, given))
+    if answer is not None:
+      print(answer if hosts.first else '', end='')
       return 0
-    if _finished(workdir, given):
-      print(f'{workdir} is finished; {_further(workdir)}.\n')
-      print((workdir / 'summary.txt').read_text(), end='')
-      return 0
-    experiment_lib.prepare_backend(given)
-    experiment = _experiment(given)
+    experiment_lib.prepare_backend(given, hosts.count)
+    experiment = _experiment(given, hosts)
     run = experiment_lib.describe(given, experiment, settings.command(given))
+    for name, value in run.items():
+      hosts.same(value, f'the {name.replace("_", " ")} of the run')
     made_of = {name: run[name] for name in ('data_digest', 'space')}
-    files.check_unchanged(workdir, made_of)
-    display = display_lib.Display(run['metric'])
-    campaign = _campaign(given, experiment, display)
-  workdir.mkdir(parents=True, exist_ok=True)
-  files.write_json(workdir / 'run.json', run)
+    hosts.once(lambda: files.check_unchanged(workdir, made_of))
+    display = display_lib.Display(run['metric'], quiet=not hosts.first)
+    campaign = _campaign(given, experiment, cluster, display)
+  if early := hosts.any(cluster.reason()):
+    return cli.AGAIN if early == stop_lib.SIGTERM else 0
+  if hosts.first:
+    workdir.mkdir(parents=True, exist_ok=True)
+    files.write_json(workdir / 'run.json', run)
+    rounds = len(campaign.loop.records)
+    print(plan.plan(given, run, rounds, campaign.calibrates), file=sys.stderr)
   campaign.loop.log('start', round=len(campaign.loop.records), command=sys.argv)
-  rounds = len(campaign.loop.records)
-  print(plan.plan(given, run, rounds, campaign.calibrates), file=sys.stderr)
   with display:
     campaign.run()
+  with lull.expected():
+    _finish(workdir, given, run, experiment, campaign)
+  again = hosts.agree(campaign.stop_reason == stop_lib.SIGTERM)
+  return cli.AGAIN if again else 0
+
+
+def _finish(
+  workdir: pathlib.Path,
+  given: dict[str, Any],
+  run: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  campaign: campaign_lib.Campaign,
+) -> None:
+  """Writes what a search leaves."""
   if best := campaign.champion:
     weights = (best.leg.member, best.stop)
     champion = workdir / 'champion'
     export.write(champion, experiment, best.leg.configuration, weights)
-  _report(workdir, given, run, experiment, campaign)
+  if experiment.engine.hosts.first:
+    _report(workdir, given, run, experiment, campaign)
   campaign.loop.log(
     'stop', reason=campaign.stop_reason, seconds=campaign.loop.clock.seconds
   )
-  return cli.AGAIN if campaign.stop_reason == 'sigterm' else 0
 
 
-def _experiment(given: dict[str, Any]) -> experiment_lib.Experiment:
+def _nothing_to_do(workdir: pathlib.Path, given: dict[str, Any]) -> str | None:
+  """What to say where there is nothing to search, after a look at the workdir.
+
+  Raises:
+    ValueError: the workdir holds something else.
+  """
+  files.check_workdir(workdir, settings.identity(given), 'search')
+  if (workdir / 'STOP').exists():
+    return f'{workdir}/STOP is there from before: delete it to go on.\n'
+  if _finished(workdir, given):
+    summary = (workdir / 'summary.txt').read_text()
+    return f'{workdir} is finished; {_further(workdir)}.\n\n{summary}'
+  return None
+
+
+def _experiment(
+  given: dict[str, Any], hosts: hosts_lib.Hosts
+) -> experiment_lib.Experiment:
   """What the campaign of the flags needs."""
   options = {}
   if ablation.PHASE in given['phases']:
     options['initial'] = strategy_lib.near(
       experiment_lib.load_space(given), given['population'], given['seed']
     )
-  return experiment_lib.build(given, **options)
+  return experiment_lib.build(given, hosts=hosts, **options)
 
 
 def _campaign(
   given: dict[str, Any],
   experiment: experiment_lib.Experiment,
+  cluster: cluster_lib.Cluster,
   display: display_lib.Display,
 ) -> campaign_lib.Campaign:
   """The campaign of the flags; nothing runs yet."""
@@ -116,7 +167,7 @@ def _campaign(
     restart=functools.partial(
       experiment_lib.make_strategy, given, experiment.trainee
     ),
-    stop=stop_lib.StopSignals(pathlib.Path(given['workdir'])).reason,
+    stop=cluster.reason,
     observe=display.update,
   )
 

@@ -21,6 +21,7 @@ CHANGEABLE = (
   'max_species',
   'mesh',
   'mapping',
+  'distributed',
 )
 # In their order; those that need another one, which has to come before.
 _PHASES = {
@@ -81,6 +82,12 @@ def define() -> None:
     upper_bound=1.0,
   )
   integer('seed', 0, 'Of the search; members, batches and all draws follow.')
+  flags.DEFINE_boolean(
+    'distributed',
+    None,
+    'Whether other hosts run the same command; by default a TPU pod slice is'
+    ' recognised. See launch/cluster.py.',
+  )
 
 
 def define_members() -> None:

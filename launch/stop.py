@@ -7,6 +7,8 @@ from typing import Any
 
 from launch import cli
 
+SIGTERM = 'sigterm'
+
 
 class StopSignals:
   """Catches Ctrl-C and SIGTERM; a second one stops at once."""
@@ -16,6 +18,7 @@ class StopSignals:
     self._reason: str | None = None
     signal.signal(signal.SIGINT, self._catch)
     signal.signal(signal.SIGTERM, self._catch)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
   def reason(self) -> str | None:
     """`sigterm`, `interrupted`, `stop_file` or None."""
@@ -25,5 +28,5 @@ class StopSignals:
     del frame
     if self._reason:
       sys.exit(cli.AGAIN)
-    self._reason = 'sigterm' if number == signal.SIGTERM else 'interrupted'
+    self._reason = SIGTERM if number == signal.SIGTERM else 'interrupted'
     print('stopping at the end of this round', file=sys.stderr)

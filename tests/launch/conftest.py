@@ -52,9 +52,14 @@ def launch(tmp_path_factory):
   """Runs a command of the project as a process and returns it, ended."""
   cache = tmp_path_factory.mktemp('cache')
 
-  def run(name, *flags, wait=True, timeout=300, env=(), **options):
+  def run(
+    name, *flags, wait=True, timeout=300, env=(), prelude=None, **options
+  ):
+    # With a prelude: what is run before it in the same process.
+    code = f'{prelude}; from launch import {name}; {name}.run()'
+    how = ['-c', code] if prelude else ['-m', f'launch.{name}']
     process = subprocess.Popen(
-      [sys.executable, '-m', f'launch.{name}', *flags],
+      [sys.executable, *how, *flags],
       cwd=ROOT,
       env=os.environ
       | {'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': str(cache)}
