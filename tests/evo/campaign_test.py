@@ -46,6 +46,21 @@ def after(rounds, reason='sigterm'):
   return lambda: reason if next(count) == 0 else None
 
 
+class Killed(BaseException):
+  """Ends a run where it stands, as a kill would."""
+
+
+def killed_after(rounds):
+  """Ends the run before the last of so many rounds is committed."""
+  count = iter(range(rounds - 1, -1, -1))
+
+  def stop():
+    if next(count) == 0:
+      raise Killed
+
+  return stop
+
+
 # What each parameter of the planted space is worth, over its whole range.
 WORTH = {'strong': 1.0, 'fair': 0.5, 'none': 0.0, 'nothing': 0.0}
 PARAMETER = {
@@ -575,18 +590,30 @@ def test_rounds_up_to_the_checkpoint_are_not_trained_again(
   tmp_path, make_campaign, monkeypatch
 ):
   monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
-  make_campaign(tmp_path, stop=after(14)).run()
+  with pytest.raises(Killed):
+    make_campaign(tmp_path, stop=killed_after(14)).run()
   again = make_campaign(tmp_path, stop=after(3))
   again.run()
   # Saved after rounds 4 and 9: rounds 10, 11 and 12 ran.
   assert again.loop.round == 13 and again.loop.flops > 0
 
 
+def test_a_run_that_is_stopped_goes_on_from_there(
+  tmp_path, make_campaign, monkeypatch
+):
+  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  make_campaign(tmp_path, stop=after(13)).run()
+  again = make_campaign(tmp_path, stop=after(3))
+  again.run()
+  assert again.loop.round == 16
+
+
 def test_lost_checkpoints_only_cost_time(tmp_path, make_campaign, monkeypatch):
   monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   make_campaign(whole).run()
-  make_campaign(parts, stop=after(14)).run()
+  with pytest.raises(Killed):
+    make_campaign(parts, stop=killed_after(14)).run()
   shutil.rmtree(parts / 'checkpoints')
   make_campaign(parts).run()
   assert records(parts) == records(whole)
@@ -595,7 +622,8 @@ def test_lost_checkpoints_only_cost_time(tmp_path, make_campaign, monkeypatch):
 def test_other_results_than_those_that_stand_stop_the_run(
   tmp_path, make_campaign
 ):
-  make_campaign(tmp_path, stop=after(14)).run()
+  with pytest.raises(Killed):
+    make_campaign(tmp_path, stop=killed_after(14)).run()
 
   class Other(quadratic.Quadratic):
     def init(self, structure, hyperparameters, seed):
