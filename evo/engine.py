@@ -17,6 +17,7 @@ from evo import checkpoint as checkpoint_lib
 from evo import hosts as hosts_lib
 from evo import inheritance
 from evo import member as member_lib
+from evo import mesh as mesh_lib
 from evo import population as population_lib
 from evo import populations as populations_lib
 from evo import program as program_lib
@@ -51,6 +52,7 @@ class Engine:
     size: legs at work at once.
     max_species: live at once.
     hosts: of the run.
+    mesh: over which the slots lie.
     catalogue: of the structures seen.
     seats: which species are live, and whose legs are in which slots.
     checkpoints: of kept members and of all slots.
@@ -81,7 +83,7 @@ class Engine:
       budget: of one member.
       workdir: checkpoints go to a folder in it.
       slots: legs at work at once; each species has as many slots.
-      mesh: from `population.make_mesh`; by default as many devices as divide
+      mesh: from `mesh.make`; by default as many devices as divide
         the slots.
       mapped: run a device's members one after another instead of vmapped.
       crossing: how a state passes to another structure; without it nothing
@@ -104,7 +106,7 @@ class Engine:
     self.checkpoints = checkpoint_lib.Checkpoints(
       epath.Path(workdir) / 'checkpoints', hosts=self.hosts
     )
-    self._mesh = population_lib.make_mesh(_divisor(slots)) if not mesh else mesh
+    self.mesh = mesh or mesh_lib.make(_divisor(slots))
     baseline = space.structure(space.baseline)
     varied = any(space.by_name[name].structural for name in space.free)
     self.catalogue = species_lib.Catalogue(
@@ -115,7 +117,7 @@ class Engine:
       space,
       self.catalogue,
       size=slots,
-      devices=self._mesh.shape['member'],
+      devices=self.mesh.shape['member'],
     )
     self._populations = populations_lib.Populations(
       trainee,
@@ -123,7 +125,7 @@ class Engine:
       tuple(space.hyperparameters(space.baseline)),
       slots=slots,
       segments=budget.segments,
-      mesh=self._mesh,
+      mesh=self.mesh,
       mapped=mapped,
       meter=self.meter,
       memory=memory,
@@ -161,8 +163,17 @@ class Engine:
   @property
   def state_bytes(self) -> int:
     """Of the slots of as many species as may be live, if like the baseline."""
-    devices = self._mesh.shape['member']
+    devices = self.mesh.shape['member']
     return self.max_species * devices * self._populations.baseline.state_bytes
+
+  @property
+  def split(self) -> dict[str, int]:
+    """Axes that a member is split over; empty where it has one device."""
+    return {
+      axis: size
+      for axis, size in self.mesh.shape.items()
+      if axis != 'member' and size > 1
+    }
 
   @property
   def legs(self) -> list[Leg]:

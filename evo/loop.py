@@ -198,10 +198,26 @@ class Loop:
     self.clock.dispatched()
     self.engine.dispatch()
     self._flush()  # The last round is committed while this one trains.
-    results = self.engine.collect()
+    results = self._standing_results(self.engine.collect(), standing)
     self.clock.collected(flops, tokens)
     self.engine.settle(results)
     return results
+
+  def _standing_results(
+    self, results: list[member_lib.Result], standing: Record | None
+  ) -> list[member_lib.Result]:
+    """Those of the record, where members were split otherwise back then.
+
+    Sums over devices come out a little different then; what was decided by
+    them stands. Otherwise recomputed records are equal or something is wrong.
+    """
+    if standing is None or standing['split'] == self.engine.split:
+      return results
+    recorded = self._recorded_results(standing)
+    alike = len(results) == len(recorded) and all(
+      map(member_lib.Result.agrees, results, recorded)
+    )
+    return recorded if alike else results
 
   def _account(self, results: list[member_lib.Result]) -> None:
     for result in results:
@@ -233,6 +249,7 @@ class Loop:
       'asked': asked,
       'legs': [leg.to_json() | self.engine.facts(leg) for leg in legs],
       'results': [_result_json(result) for result in results],
+      'split': standing['split'] if standing else self.engine.split,
       'plan': self.allowance.plan,
       'checkpoint': checkpoint_name(self.round) if due else None,
     }

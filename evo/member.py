@@ -28,6 +28,10 @@ def generator(seed: int, *names: int | str) -> np.random.Generator:
   return np.random.default_rng(fold(seed, *names))
 
 
+# Of losses that were summed over other devices.
+_ROUNDING = 1e-3
+
+
 @dataclasses.dataclass(frozen=True)
 class Leg:
   """The unit of work: one member trained from `start` to `stop`.
@@ -117,3 +121,13 @@ class Result:
   @property
   def ok(self) -> bool:
     return self.status == OK
+
+  def agrees(self, other: 'Result') -> bool:
+    """Whether two results of a leg are the same but for rounding."""
+    mine, others = (
+      (r.leg.member, r.status, r.stop, sorted(r.metrics)) for r in (self, other)
+    )
+    return mine == others and all(
+      math.isclose(loss, other.metrics[split], rel_tol=_ROUNDING)
+      for split, loss in self.metrics.items()
+    )

@@ -9,7 +9,6 @@ import functools
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 PyTree = Any
@@ -45,26 +44,3 @@ def readable(array: jax.Array) -> jax.Array:
 @functools.cache
 def _replicate(sharding: jax.sharding.Sharding) -> Any:
   return jax.jit(lambda array: array, out_shardings=sharding)
-
-
-def broadcast(array: jax.Array, here: jax.Array, axis: str) -> jax.Array:
-  """One device's array on all devices, bit for bit; runs in `shard_map`.
-
-  Args:
-    array: of this device.
-    here: whether it is the one, bool scalar; so on exactly one device.
-    axis: mesh axis of the devices.
-  """
-  # As integers: adding zeros to a float would lose the sign of -0, and some
-  # backends flush small numbers. At least 32 bits: collectives know no 16.
-  size = array.dtype.itemsize
-  if array.dtype == bool:
-    bits = array.astype(jnp.uint8)
-  else:
-    bits = jax.lax.bitcast_convert_type(array, f'uint{8 * size}')
-  wide = bits.astype(f'uint{max(32, 8 * size)}')
-  wide = jax.lax.psum(jnp.where(here, wide, 0), axis)
-  bits = wide.astype(bits.dtype)
-  if array.dtype == bool:
-    return bits.astype(bool)
-  return jax.lax.bitcast_convert_type(bits, array.dtype)

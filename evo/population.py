@@ -2,12 +2,10 @@
 
 Everything static is in the structure, everything that mutates is an array
 `[slot]`, everything that trains is an array `[slot, ...]` sharded over the
-mesh's `member` axis. A device runs its own slots only: no program here has a
-collective over `member`, inheritance excepted.
+mesh's `member` axis, and over the others as the trainee says.
 """
 
 import concurrent.futures
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -16,54 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evo import inheritance, placement
+from evo import mesh as mesh_lib
+from evo import placement
 from evo import program as program_lib
+from evo import shard as shard_lib
 from evo import trainee as trainee_lib
+from evo.mesh import MEMBER, SHARED
 
 PyTree = Any
-AXES = ('member', 'data', 'fsdp', 'tensor')
-MEMBER = jax.P('member')
-SHARED = jax.P()
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass
-class Slots:
-  """What the slots are to do, one entry per slot.
-
-  Attributes:
-    hyperparameters: float32 `[slot]` each.
-    seed: of the member, int32 `[slot]`.
-    step: training steps behind the lineage, int32 `[slot]`.
-    active: whether the slot is at work, bool `[slot]`. Idle slots keep their
-      state; where members are mapped they also cost nothing.
-  """
-
-  hyperparameters: dict[str, Any]
-  seed: Any
-  step: Any
-  active: Any
-
-
-def make_mesh(sizes: dict[str, int]) -> jax.sharding.Mesh:
-  """A mesh over all four axes, in one place; sizes of 1 are kept.
-
-  Raises:
-    ValueError: not every host would have as many of its devices.
-  """
-  shape = tuple(sizes.get(axis, 1) for axis in AXES)
-  kinds = (jax.sharding.AxisType.Explicit,) * len(AXES)
-  total, hosts = math.prod(shape), jax.process_count()
-  if total % hosts:
-    raise ValueError(
-      f'the mesh has {total} devices; expected a multiple of the {hosts} hosts'
-    )
-  devices = [
-    device
-    for host in range(hosts)
-    for device in jax.local_devices(host)[: total // hosts]
-  ]
-  return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+Slots = shard_lib.Slots
 
 
 class Population:
@@ -102,7 +61,7 @@ class Population:
       slots: a multiple of the mesh's member axis.
       steps: of training in one segment.
       total_steps: of training in the whole budget.
-      mesh: from `make_mesh`.
+      mesh: from `mesh.make`.
       data: the trainee's data by split, already on the devices.
       mapped: run a device's members one after another instead of vmapped.
       meter: counts compilations.
@@ -116,10 +75,8 @@ class Population:
         f' which is {mesh.shape["member"]}'
       )
     self.slots, self.steps = slots, steps
-    self._trainee, self._structure = trainee, structure
     self._total_steps, self._mesh, self._data = total_steps, mesh, data
-    self._mapped, self.meter = mapped, meter
-    self._sharding = jax.NamedSharding(mesh, MEMBER)
+    self.meter, self._names, self.compiled = meter, names, False
     self.row = jax.eval_shape(
       lambda: trainee.init(
         structure,
@@ -127,18 +84,22 @@ class Population:
         jnp.int32(0),
       )
     )
-    self._names, self.compiled = names, False
     self.state: PyTree = None
-    self._programs = {
-      'refill': self._program(self._refill, (MEMBER,) * 3, donate=0),
-      'inherit': self._program(self._inherit, (MEMBER,) * 2, donate=0),
-      'place': self._program(self._place, (MEMBER, SHARED, SHARED), donate=0),
-      'take': self._program(self._take, (MEMBER, SHARED), out=SHARED),
-      'snapshot': self._program(self._copy, (MEMBER,)),
-      'segment': self._program(
-        self._segment, (SHARED, MEMBER, MEMBER, SHARED), donate=1
-      ),
-    }
+    self._split = mesh_lib.splits_members(mesh)
+    self._specs = jax.tree.map(lambda _: SHARED, self.row)
+    if self._split:
+      self._specs = trainee.specs(self.row, dict(mesh.shape))
+    self._shardings = self._of_rows('member')
+    self._shard = shard_lib.Shard(
+      trainee,
+      structure,
+      steps,
+      size=slots // mesh.shape['member'],
+      shards=mesh.shape['member'],
+      mapped=mapped,
+      specs=self._specs if self._split else None,
+    )
+    self._programs = self._make_programs()
 
   def compile(self, splits: tuple[str, ...]) -> None:
     """Compiles side by side what every round needs; a second call is free."""
@@ -163,9 +124,11 @@ class Population:
   @property
   def state_bytes(self) -> int:
     """Of all slots, on each device."""
-    leaves = jax.tree.leaves(self.row)
-    row = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    return row * self.slots // self._mesh.shape['member']
+    leaves = jax.tree.leaves(self.abstract_state())
+    return sum(
+      math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+      for leaf in leaves
+    )
 
   @property
   def peak_bytes(self) -> int:
@@ -175,7 +138,10 @@ class Population:
   def allocate(self) -> None:
     """Makes room for the slots, unless there is some."""
     if self.state is None:
-      self.state = jax.tree.map(self._zeros, self.row)
+      self.state = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype, device=leaf.sharding),
+        self.abstract_state(),
+      )
 
   def release(self) -> None:
     """Gives the slots' memory back; programs stay."""
@@ -195,7 +161,12 @@ class Population:
 
   def place(self, slot: int, row: PyTree) -> None:
     """Writes a member's state, without a member axis, into a slot."""
-    row, slot = self._share((row, np.int32(slot)))
+    row = jax.tree.map(
+      lambda leaf, spec: placement.put(leaf, self._sharding(spec)),
+      row,
+      self._specs,
+    )
+    slot = self._share(np.int32(slot))
     self.state = self._programs['place'](self.state, row, slot)
 
   def segment(self, slots: Slots) -> jax.Array:
@@ -213,12 +184,15 @@ class Population:
     return placement.readable(metrics)
 
   def take(self, slot: int) -> PyTree:
-    """A copy of one slot's state, `[1, ...]`, on a device of this host.
+    """A copy of one slot's state, `[1, ...]`; does not wait.
 
-    Every host gets one. Does not wait.
+    Every host gets one, on a device of its own; where members are split, it
+    lies over devices as a member does.
     """
-    copies = self._programs['take'](self.state, self._share(np.int32(slot)))
-    return jax.tree.map(lambda leaf: leaf.addressable_data(0), copies)
+    rows = self._programs['take'](self.state, self._share(np.int32(slot)))
+    if self._split:
+      return rows
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0), rows)
 
   def snapshot(self) -> PyTree:
     """A copy of all slots that later segments leave alone; does not wait."""
@@ -227,125 +201,64 @@ class Population:
   def abstract_state(self) -> PyTree:
     """Shapes, dtypes and shardings of `state`."""
     return jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(
-        (self.slots, *leaf.shape), leaf.dtype, sharding=self._sharding
+      lambda leaf, sharding: jax.ShapeDtypeStruct(
+        (self.slots, *leaf.shape), leaf.dtype, sharding=sharding
       ),
       self.row,
+      self._shardings,
     )
 
   def compiled_texts(self) -> list[str]:
     """Optimised programs compiled so far, for looking at their collectives."""
     return [program.text() for program in self._programs.values()]
 
-  # What follows runs on the devices, inside `shard_map`: leading axes are the
-  # slots of one device.
-
-  def _refill(self, state: PyTree, slots: Slots, fresh: jax.Array) -> PyTree:
-    def fill(j: int, state: PyTree) -> PyTree:
-      def init(state: PyTree) -> PyTree:
-        hyperparameters = jax.tree.map(lambda x: x[j], slots.hyperparameters)
-        row = self._trainee.init(
-          self._structure, hyperparameters, slots.seed[j]
-        )
-        return _write(state, row, j)
-
-      return jax.lax.cond(fresh[j], init, lambda state: state, state)
-
-    return jax.lax.fori_loop(0, fresh.shape[0], fill, state)
-
-  def _inherit(self, state: PyTree, parent: jax.Array) -> PyTree:
-    return inheritance.ring_copy(
-      state, parent, axis='member', devices=self._mesh.shape['member']
-    )
-
-  def _place(self, state: PyTree, row: PyTree, slot: jax.Array) -> PyTree:
-    j, here = self._local(slot)
-    kept = jax.tree.map(lambda x: x[j], state)
-    row = jax.tree.map(lambda new, old: jnp.where(here, new, old), row, kept)
-    return _write(state, row, j)
-
-  def _take(self, state: PyTree, slot: jax.Array) -> PyTree:
-    j, here = self._local(slot)
-
-    def copy(leaf: jax.Array) -> jax.Array:
-      row = jax.lax.dynamic_index_in_dim(leaf, j, keepdims=True)
-      return placement.broadcast(row, here, 'member')
-
-    return jax.tree.map(copy, state)
-
-  def _local(self, slot: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The row of a slot on this device, and whether it is here at all."""
-    rows = self.slots // self._mesh.shape['member']
-    j = slot - jax.lax.axis_index('member') * rows
-    return jnp.clip(j, 0, rows - 1), (j >= 0) & (j < rows)
-
-  def _copy(self, state: PyTree) -> PyTree:
-    return jax.tree.map(jnp.copy, state)
-
-  def _segment(
-    self, data: PyTree, state: PyTree, slots: Slots, total: jax.Array
-  ) -> tuple[PyTree, jax.Array]:
-    def member(state: PyTree, slot: Slots) -> tuple[PyTree, jax.Array]:
-      def step(state: PyTree, k: jax.Array) -> tuple[PyTree, jax.Array]:
-        now = slot.step + k
-        return self._trainee.step(
-          self._structure,
-          data,
-          slot.hyperparameters,
-          state,
-          slot.seed,
-          now,
-          now / total,
-        )
-
-      def train(state: PyTree) -> tuple[PyTree, jax.Array]:
-        state, losses = jax.lax.scan(step, state, jnp.arange(self.steps))
-        return state, jnp.mean(losses)
-
-      def rest(state: PyTree) -> tuple[PyTree, jax.Array]:
-        return state, jnp.float32(0)
-
-      return jax.lax.cond(slot.active, train, rest, state)
-
-    return self._map(member, state, slots)
-
-  def _evaluate(self, data: PyTree, state: PyTree, slots: Slots) -> jax.Array:
-    def member(state: PyTree, slot: Slots) -> jax.Array:
-      def score(state: PyTree) -> jax.Array:
-        return self._trainee.evaluate(
-          self._structure, data, slot.hyperparameters, state
-        )
-
-      def rest(state: PyTree) -> jax.Array:
-        return jnp.float32(0)
-
-      return jax.lax.cond(slot.active, score, rest, state)
-
-    return self._map(member, state, slots)
-
-  # Host side again.
-
-  def _map(self, function: Callable, *args: PyTree) -> PyTree:
-    if self._mapped:
-      return jax.lax.map(lambda row: function(*row), args)
-    return jax.vmap(function)(*args)
+  def _make_programs(self) -> dict[str, program_lib.Program]:
+    """All but evaluations, by name."""
+    shard, state, rows = self._shard, self._shardings, self._of_rows(None)
+    losses = self._sharding(MEMBER)
+    slot = self._sharding(SHARED)
+    return {
+      'refill': self._program(shard.refill, (MEMBER,) * 3, state, donate=0),
+      'inherit': self._program(shard.inherit, (MEMBER,) * 2, state, donate=0),
+      'place': self._program(
+        shard.place, (MEMBER, SHARED, SHARED), state, donate=0
+      ),
+      'snapshot': self._program(shard.copy, (MEMBER,), state),
+      'segment': self._program(
+        shard.segment,
+        (SHARED, MEMBER, MEMBER, SHARED),
+        (state, losses),
+        donate=1,
+      ),
+      'take': program_lib.Program(
+        _take, self.meter, in_shardings=(state, slot), out_shardings=rows
+      ),
+    }
 
   def _program(
     self,
     function: Callable,
     specs: tuple,
+    out: PyTree,
     donate: int | None = None,
-    out: jax.P = MEMBER,
   ) -> program_lib.Program:
+    """A function of shards; `specs` go in, shardings `out` come out."""
+    # The compiler splits what goes on within a member, if anything does.
+    axes = {'member'} if self._split else set(self._mesh.axis_names)
     mapped = jax.shard_map(
       function,
       mesh=self._mesh,
       in_specs=specs,
-      out_specs=out,
+      out_specs=MEMBER,
+      axis_names=axes,
       check_vma=False,
     )
-    donated = () if donate is None else (donate,)
-    return program_lib.Program(mapped, self.meter, donate_argnums=donated)
+    return program_lib.Program(
+      mapped,
+      self.meter,
+      donate_argnums=() if donate is None else (donate,),
+      out_shardings=out,
+    )
 
   def _evaluation(self, split: str) -> str:
     """Name of the program that scores a split; equal shapes share one."""
@@ -353,15 +266,23 @@ class Population:
     name = f'evaluate {jax.tree.leaves(shapes)}'
     if name not in self._programs:
       self._programs[name] = self._program(
-        self._evaluate, (SHARED, MEMBER, MEMBER)
+        self._shard.evaluate, (SHARED, MEMBER, MEMBER), self._sharding(MEMBER)
       )
     return name
+
+  def _of_rows(self, axis: str | None) -> PyTree:
+    """Shardings of states that have an axis in front, split like this."""
+    return jax.tree.map(
+      lambda spec: self._sharding(jax.P(axis, *spec)), self._specs
+    )
+
+  def _sharding(self, spec: jax.P) -> jax.NamedSharding:
+    return jax.NamedSharding(self._mesh, spec)
 
   def _abstract(
     self, dtype: Any, spec: jax.P, shape: tuple[int, ...] = ()
   ) -> jax.ShapeDtypeStruct:
-    sharding = jax.NamedSharding(self._mesh, spec)
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=self._sharding(spec))
 
   def _abstract_slots(self) -> Slots:
     def column(dtype: Any) -> jax.ShapeDtypeStruct:
@@ -375,18 +296,28 @@ class Population:
     )
 
   def _share(self, tree: PyTree) -> PyTree:
-    return placement.put(tree, jax.NamedSharding(self._mesh, SHARED))
-
-  def _zeros(self, leaf: jax.ShapeDtypeStruct) -> jax.Array:
-    return jnp.zeros(
-      (self.slots, *leaf.shape), leaf.dtype, device=self._sharding
-    )
+    return placement.put(tree, self._sharding(SHARED))
 
   def _put(self, tree: PyTree) -> PyTree:
-    return placement.put(tree, self._sharding)
+    return placement.put(tree, self._sharding(MEMBER))
 
 
-def _write(state: PyTree, row: PyTree, j: jax.Array) -> PyTree:
-  return jax.tree.map(
-    lambda x, r: jax.lax.dynamic_update_index_in_dim(x, r, j, 0), state, row
-  )
+def _take(state: PyTree, slot: jax.Array) -> PyTree:
+  """Row `slot` of leaves `[slot, ...]`, as `[1, ...]`, bit for bit."""
+
+  def take(leaf: jax.Array) -> jax.Array:
+    # As integers: adding zeros to a float would lose the sign of -0, and some
+    # backends flush small numbers. At least 32 bits: collectives know no 16.
+    size = leaf.dtype.itemsize
+    unsigned, wide = f'uint{8 * size}', f'uint{max(32, 8 * size)}'
+    flag = leaf.dtype == bool
+    bits = leaf if flag else jax.lax.bitcast_convert_type(leaf, unsigned)
+    here = jnp.arange(leaf.shape[0]) == slot
+    here = here.reshape(-1, *[1] * (leaf.ndim - 1))
+    bits = jnp.where(here, bits.astype(wide), 0)
+    bits = bits.sum(0, keepdims=True, dtype=wide).astype(unsigned)
+    if flag:
+      return bits.astype(bool)
+    return jax.lax.bitcast_convert_type(bits, leaf.dtype)
+
+  return jax.tree.map(take, state)

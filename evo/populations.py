@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from evo import hosts as hosts_lib
+from evo import mesh as mesh_lib
 from evo import placement
 from evo import population as population_lib
 from evo import program as program_lib
@@ -57,7 +58,7 @@ class Populations:
       names: of the hyperparameters.
       slots: of each population.
       segments: of a member's budget.
-      mesh: from `population.make_mesh`.
+      mesh: from `mesh.make`.
       mapped: run a device's members one after another instead of vmapped.
       meter: counts compilations and their seconds.
       memory: bytes of each device that may be used; None is what the device
@@ -69,9 +70,9 @@ class Populations:
     self._slots, self._segments = slots, segments
     self._mesh, self._mapped, self._meter = mesh, mapped, meter
     # What is refused must not depend on which host looks.
-    self._memory = memory or hosts.agree(_device_memory())
+    self._memory = memory or hosts.agree(device_memory())
     self._data = placement.put(
-      trainee.data, jax.NamedSharding(mesh, population_lib.SHARED)
+      trainee.data, jax.NamedSharding(mesh, mesh_lib.SHARED)
     )
     self._library = library
     self.baseline = self._population(catalogue.baseline)
@@ -167,7 +168,7 @@ def host_row(rows: PyTree) -> PyTree:
   return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)
 
 
-def _device_memory() -> float:
+def device_memory() -> float:
   """Bytes that each device has; CPU devices share the machine's memory."""
   stats = jax.local_devices()[0].memory_stats()
   if stats:

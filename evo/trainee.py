@@ -93,6 +93,22 @@ class Trainee(Protocol):
     """The metric on one split's data, a float32 scalar; lower is better."""
     ...
 
+  def specs(self, state: PyTree, sizes: dict[str, int]) -> PyTree:
+    """How a state is split where a member has several devices.
+
+    Never called where each member has one. The functions above are then traced
+    with the mesh's other axes under the compiler's control (`Auto`): they may
+    constrain where their arrays lie, and mean the same if they do not.
+
+    Args:
+      state: shapes of a member's state.
+      sizes: of the mesh axes; `data`, `fsdp` and `tensor` are the member's own.
+
+    Returns:
+      A `PartitionSpec` for each array, over these three axes.
+    """
+    ...
+
   def cost(self, structure: Structure) -> Cost:
     """Analytic cost of a member of this structure.
 

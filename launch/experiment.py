@@ -12,11 +12,12 @@ import jax
 
 from evo import engine as engine_lib
 from evo import hosts as hosts_lib
-from evo import population, strategies
 from evo import populations as populations_lib
 from evo import space as space_lib
+from evo import strategies
 from evo import strategy as strategy_lib
-from launch import parameters, settings
+from launch import devices as devices_lib
+from launch import parameters
 from models import compute, language_model
 from models import data as data_lib
 
@@ -29,12 +30,17 @@ _INHERITING = ('evolution', 'hybrid')
 
 @dataclasses.dataclass
 class Experiment:
-  """What a campaign needs."""
+  """What a campaign needs.
+
+  Attributes:
+    why: the mesh is the one it is.
+  """
 
   trainee: language_model.LanguageModel
   space: space_lib.Space
   strategy: strategy_lib.Strategy
   engine: engine_lib.Engine
+  why: str
 
 
 def prepare_backend(given: dict[str, Any], hosts: int = 1) -> None:
@@ -44,7 +50,7 @@ def prepare_backend(given: dict[str, Any], hosts: int = 1) -> None:
     given: the flags.
     hosts: that share the mesh and the population.
   """
-  sizes = settings.mesh_sizes(given['mesh'])
+  sizes = devices_lib.parse(given['mesh'])
   if sizes:
     devices = math.prod(sizes.values()) // hosts
   else:
@@ -104,8 +110,10 @@ def build(
   space = load_space(given)
   trainee = trainee or load_trainee(given, space)
   strategy = make_strategy(given, trainee, space, **options)
-  made = engine(given, space, trainee, library, hosts)
-  return Experiment(trainee, space, strategy, made)
+  hosts = hosts or hosts_lib.Hosts()
+  mesh, why = devices_lib.of_run(given, trainee, space, hosts)
+  made = engine(given, space, trainee, library, hosts, mesh)
+  return Experiment(trainee, space, strategy, made, why)
 
 
 def engine(
@@ -114,11 +122,15 @@ def engine(
   trainee: language_model.LanguageModel,
   library: populations_lib.Library | None = None,
   hosts: hosts_lib.Hosts | None = None,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> engine_lib.Engine:
   """The engine of the flags; see `build`."""
-  sizes = settings.mesh_sizes(given['mesh'])
+  hosts = hosts or hosts_lib.Hosts()
+  mesh = mesh or devices_lib.of_run(given, trainee, space, hosts)[0]
+  # A vectorised member alone would only have another axis.
+  alone = mesh.shape['member'] == given['population']
   mapped = given['mapping'] == 'map' or (
-    given['mapping'] == 'auto' and jax.default_backend() == 'cpu'
+    given['mapping'] == 'auto' and (alone or jax.default_backend() == 'cpu')
   )
   return engine_lib.Engine(
     trainee,
@@ -126,7 +138,7 @@ def engine(
     budget(given, trainee, space),
     given['workdir'],
     slots=given['population'],
-    mesh=population.make_mesh(sizes) if sizes else None,
+    mesh=mesh,
     mapped=mapped,
     crossing=trainee,
     max_species=given['max_species'],
@@ -150,6 +162,8 @@ def describe(
     'tokens_per_step': engine.cost.tokens_per_step,
     'flops_per_member': engine.member_flops,
     'slots': given['population'],
+    'mesh': {name: engine.mesh.shape[name] for name in engine.mesh.axis_names},
+    'mesh_reason': experiment.why,
     'space': space.to_json(),
     'baseline': space.baseline,
     'weights': engine.cost.weights,

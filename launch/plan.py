@@ -7,6 +7,7 @@ from evo import (
   calibration,
   gate,
   locked,
+  mesh,
   sequential,
   transfer,
   wording,
@@ -58,7 +59,8 @@ def plan(
   lines = [
     f'{given["strategy"]} over {given["space"]}: members of'
     f' {run["weights"] / 1e6:.2f}M weights, {steps} steps of'
-    f' {run["tokens_per_step"]} tokens, {run["flops_per_member"]:.2g} FLOPs each'
+    f' {run["tokens_per_step"]} tokens, {run["flops_per_member"]:.2g} FLOPs each',
+    f'mesh {mesh.describe(run["mesh"])}: {run["mesh_reason"]}',
   ]
   lines += _cost(given, run['flops_per_member'])
   if given['max_members'] != 1:

@@ -118,7 +118,11 @@ def define_members() -> None:
   integer(
     'max_species', 4, 'Structures that train side by side.', lower_bound=1
   )
-  string('mesh', 'auto', 'Devices by axis, such as member:2.')
+  string(
+    'mesh',
+    'auto',
+    'Devices by axis, such as member:8,data:2; also fsdp and tensor.',
+  )
   enum(
     'mapping',
     'auto',
@@ -216,25 +220,6 @@ def members() -> dict[str, Any]:
 def identity(given: dict[str, Any]) -> dict[str, Any]:
   """The flags that identify a run."""
   return {k: v for k, v in given.items() if k not in CHANGEABLE}
-
-
-def mesh_sizes(text: str) -> dict[str, int] | None:
-  """Parses --mesh; None is `auto`.
-
-  Raises:
-    ValueError: not of the form AXIS:SIZE,AXIS:SIZE.
-  """
-  if text == 'auto':
-    return None
-  sizes = {}
-  for part in text.split(','):
-    axis, _, size = part.partition(':')
-    if axis != 'member' or not size.isdigit() or int(size) < 1:
-      raise ValueError(
-        f'--mesh={text}; expected auto or member:SIZE with SIZE at least 1'
-      )
-    sizes[axis] = int(size)
-  return sizes
 
 
 def command(given: dict[str, Any], module: str = 'search') -> str:

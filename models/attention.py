@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from models import compute as compute_lib
-from models import flash, layers
+from models import flash, layers, shardings
 from models.structure import Structure
 
 Hyperparameters = dict[str, jax.Array]
@@ -116,7 +116,8 @@ class Attention(nnx.Module):
     gate = layers.product(x[..., : kernel.shape[0]], kernel)
     gate = jax.nn.sigmoid(gate.astype(jnp.float32))
     gate = (gate * inputs.hyperparameters['value_gate']).astype(x.dtype)
-    values = self.value_embedding[...].astype(x.dtype)[inputs.tokens]
+    table = self.value_embedding[...].astype(x.dtype)
+    values = shardings.rows(table, inputs.tokens)
     return gate[..., None] * values.reshape(*gate.shape, -1)
 
 

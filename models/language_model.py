@@ -258,6 +258,14 @@ class LanguageModel:
     ratio = float(self.corpus.evaluation[split].bytes_per_token)
     return bpb * math.log(2) * ratio
 
+  def specs(self, state: PyTree, sizes: dict[str, int]) -> PyTree:
+    """How a state is split over a member's devices; see `models.shardings`."""
+    return shardings.specs(state, sizes)
+
+  def refusal(self, structure: Pairs, sizes: dict[str, int]) -> str | None:
+    """Why members cannot be split like this; see `models.shardings`."""
+    return shardings.refusal(self.structure(structure), sizes)
+
   def cost(self, structure: Pairs) -> costs.Cost:
     """Analytic cost; see `models.cost`."""
     made = self.structure(structure)

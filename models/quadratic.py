@@ -41,6 +41,10 @@ class Quadratic:
     """-Q, which no hyperparameter can reach."""
     return jnp.sum(theta**2) - 1.2
 
+  def specs(self, state, sizes) -> jax.P:
+    """Two weights are not worth splitting."""
+    return jax.P()
+
   def cost(self, structure) -> Cost:
     """Multiplications, counted by hand."""
     return Cost(6.0, 1, {'search': 2.0, 'confirm': 2.0}, weights=2)

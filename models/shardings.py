@@ -14,6 +14,8 @@ from typing import Any
 import jax
 from flax import traverse_util
 
+from models.structure import Structure
+
 PyTree = Any
 
 # Mesh axes by logical axis.
@@ -31,7 +33,7 @@ LOGICAL = {
   ('embedding',): ('vocabulary', 'width'),
   ('positions',): (None, 'width'),
   ('head',): ('width', 'vocabulary'),
-  ('value_embedding',): ('vocabulary', 'heads'),
+  ('value_embedding',): (None, 'heads'),
   ('q', 'kernel'): ('width', 'heads'),
   ('k', 'kernel'): ('width', 'heads'),
   ('v', 'kernel'): ('width', 'heads'),
@@ -59,6 +61,28 @@ def specs(state: PyTree, sizes: dict[str, int]) -> PyTree:
   )
 
 
+def refusal(structure: Structure, sizes: dict[str, int]) -> str | None:
+  """Why members of a structure cannot be split like this, if they cannot.
+
+  Args:
+    structure: of the members.
+    sizes: of the mesh axes.
+  """
+  batch = math.prod(sizes.get(axis, 1) for axis in MESH_AXES['batch'])
+  heads, width = sizes.get('tensor', 1), sizes.get('fsdp', 1)
+  for name, axis, ways in (
+    ('batch', 'data x fsdp', batch),
+    ('width', 'fsdp', width),
+    ('heads', 'tensor', heads),
+    ('kv_heads', 'tensor', heads),
+    ('hidden', 'tensor', heads),
+  ):
+    size = getattr(structure, name)
+    if size % ways:
+      return f'{name} is {size}; expected a multiple of {axis}, which is {ways}'
+  return None
+
+
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
   """Splits an array over the mesh that is being traced for, if there is one.
 
@@ -73,6 +97,14 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
   if math.prod(sizes.values()) == 1:
     return x
   return jax.lax.with_sharding_constraint(x, _split(logical, x.shape, sizes))
+
+
+def rows(table: jax.Array, index: jax.Array) -> jax.Array:
+  """`table[index]`, of a table that is first put together on each device.
+
+  XLA's partitioner fails where table and index are split over the same axis.
+  """
+  return constrain(table, *[None] * table.ndim)[index]
 
 
 def locally(

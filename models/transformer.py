@@ -141,7 +141,7 @@ class Transformer(nnx.Module):
     """What the head reads, `[batch, length, width]`."""
     h, structure = hyperparameters, self.structure
     tokens = tokens.astype(jnp.int32)
-    x = self.embedding[...].astype(compute.dtype)[tokens]
+    x = shardings.rows(self.embedding[...].astype(compute.dtype), tokens)
     turns = None
     if self.positions is not None:
       positions = self.positions[: tokens.shape[1]].astype(compute.dtype)

@@ -29,7 +29,8 @@ def quadratic_space():
 def make_campaign(quadratic_space):
   """Makes campaigns of the quadratic trainee in a folder."""
   from evo import bounds as bounds_lib
-  from evo import campaign, engine, phases, population, strategies
+  from evo import campaign, engine, phases, strategies
+  from evo import mesh as mesh_lib
   from models import quadratic
 
   def make(
@@ -70,7 +71,7 @@ def make_campaign(quadratic_space):
         engine.Budget(flops, 10),
         workdir,
         slots=slots,
-        mesh=population.make_mesh({'member': devices}),
+        mesh=mesh_lib.make({'member': devices}),
         mapped=mapped,
       ),
       strategies.make(

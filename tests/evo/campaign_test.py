@@ -11,7 +11,8 @@ import pytest
 
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
-from evo import improvements, ledger, loop, population, space, transfer
+from evo import improvements, ledger, loop, space, transfer
+from evo import mesh as mesh_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
 from models import quadratic
@@ -175,7 +176,7 @@ def twice_as_long(planted):
         engine_lib.Budget(200 * 6.0, 10),
         workdir,
         slots=4,
-        mesh=population.make_mesh({'member': 2}),
+        mesh=mesh_lib.make({'member': 2}),
       ),
       lambda configuration: configuration,
     )
@@ -851,7 +852,7 @@ def test_importing_evo_starts_no_backend():
 
   code = (
     'import jax._src.xla_bridge as b\n'
-    'from evo import campaign, engine, population, report, space, strategies\n'
+    'from evo import campaign, engine, report, space, strategies\n'
     'assert not b.backends_are_initialized()'
   )
   subprocess.run([sys.executable, '-c', code], check=True)

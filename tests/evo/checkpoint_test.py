@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from evo import checkpoint, population
+from evo import checkpoint
+from evo import mesh as mesh_lib
 
 
 def tree(seed=0):
@@ -59,8 +60,8 @@ def test_memory_for_what_is_remembered_is_bounded(tmp_path):
 
 
 def test_arrays_come_back_on_their_devices(tmp_path):
-  mesh = population.make_mesh({'member': 4})
-  sharding = jax.NamedSharding(mesh, population.MEMBER)
+  mesh = mesh_lib.make({'member': 4})
+  sharding = jax.NamedSharding(mesh, mesh_lib.MEMBER)
   value = jax.device_put(tree(), sharding)
   saved = checkpoint.Checkpoints(tmp_path)
   saved.save('a', value)

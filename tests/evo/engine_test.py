@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from evo import engine, member, population, space
+from evo import engine, member, space
+from evo import mesh as mesh_lib
 from models import data, language_model
 
 STRUCTURE = {
@@ -52,7 +53,7 @@ def make(trainee, nanogpt, tmp_path):
       engine.Budget(flops * steps_per_segment * segments, segments),
       tmp_path,
       slots=slots,
-      mesh=population.make_mesh({'member': devices}),
+      mesh=mesh_lib.make({'member': devices}),
       mapped=mapped,
     )
 

@@ -6,16 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from evo import inheritance, population
+from evo import inheritance
+from evo import mesh as mesh_lib
 
 
 def copier(devices):
-  mesh = population.make_mesh({'member': devices})
+  mesh = mesh_lib.make({'member': devices})
 
   def copy(state, parent):
     return inheritance.ring_copy(state, parent, axis='member', devices=devices)
 
-  spec = population.MEMBER
+  spec = mesh_lib.MEMBER
   function = jax.jit(
     jax.shard_map(
       copy, mesh=mesh, in_specs=(spec, spec), out_specs=spec, check_vma=False
@@ -50,8 +51,8 @@ def test_a_diverged_row_leaks_into_no_other():
 
 def test_rows_travel_by_permute_and_are_never_gathered():
   _, function = copier(4)
-  mesh = population.make_mesh({'member': 4})
-  sharding = jax.NamedSharding(mesh, population.MEMBER)
+  mesh = mesh_lib.make({'member': 4})
+  sharding = jax.NamedSharding(mesh, mesh_lib.MEMBER)
   state = jax.ShapeDtypeStruct((8, 3), np.float32, sharding=sharding)
   parent = jax.ShapeDtypeStruct((8,), np.int32, sharding=sharding)
   text = function.lower(state, parent).compile().as_text()

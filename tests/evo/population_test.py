@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from evo import mesh as mesh_lib
 from evo import population, program
 from models import quadratic
 
@@ -33,8 +34,8 @@ class Noisy(quadratic.Quadratic):
 
 def make(slots, devices=2, mapped=True, trainee=None, steps=5):
   trainee = trainee or Noisy()
-  mesh = population.make_mesh({'member': devices})
-  shared = jax.NamedSharding(mesh, population.SHARED)
+  mesh = mesh_lib.make({'member': devices})
+  shared = jax.NamedSharding(mesh, mesh_lib.SHARED)
   people = population.Population(
     trainee,
     (),
@@ -196,3 +197,26 @@ def test_no_program_talks_across_members():
 def test_slots_must_divide_over_the_mesh():
   with pytest.raises(ValueError, match='population is 3; expected a multiple'):
     make(3, devices=2)
+
+
+class Odd(quadratic.Quadratic):
+  """Its state holds what arithmetic does not keep, of several types."""
+
+  def init(self, structure, hyperparameters, seed):
+    odd = jnp.array([jnp.nan, -0.0, jnp.inf, 1e-40, -1.5]) * jnp.float32(1)
+    turned = jnp.roll(jax.lax.optimization_barrier(odd), seed)
+    kinds = ('float32', 'bfloat16', 'float16')
+    floats = {kind: turned.astype(kind) for kind in kinds}
+    return floats | {'int32': jnp.full(3, seed), 'bool': jnp.arange(5) == seed}
+
+
+@pytest.mark.parametrize('devices', [1, 4])
+def test_what_is_taken_from_a_slot_is_its_state_to_the_bit(devices):
+  people = make(4, devices, trainee=Odd())
+  people.refill(slots_of([0.5] * 4, range(4)), np.ones(4, bool))
+  for slot in range(4):
+    row = people.take(slot)
+    for name, leaf in people.state.items():
+      assert (
+        np.asarray(row[name])[0].tobytes() == np.asarray(leaf)[slot].tobytes()
+      )

@@ -16,10 +16,10 @@ from evo import (
   loop,
   member,
   phases,
-  population,
   space,
   strategies,
 )
+from evo import mesh as mesh_lib
 from evo import rows as rows_lib
 from models import quadratic
 
@@ -85,7 +85,7 @@ def make_engine(sized):
       engine.Budget(600.0, 10),
       workdir,
       slots=4,
-      mesh=population.make_mesh({'member': 2}),
+      mesh=mesh_lib.make({'member': 2}),
       crossing=trainee,
       **options,
     )

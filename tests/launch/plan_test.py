@@ -10,6 +10,8 @@ RUN = {
   'weights': 830_000,
   'tokens_per_step': 768,
   'flops_per_member': 1e12,
+  'mesh': {'member': 8, 'data': 2, 'fsdp': 1, 'tensor': 1},
+  'mesh_reason': 'for a reason',
 }
 WHOLE = ['calibrate', 'search', 'confirm', 'ablate', 'transfer', 'locked']
 
@@ -36,8 +38,9 @@ def said():
 
 
 def test_the_quick_search_says_what_it_costs_and_leaves_out(said):
-  members, cost, phases, missing = said()
+  members, mesh, cost, phases, missing = said()
   assert members.endswith('120 steps of 768 tokens, 1e+12 FLOPs each')
+  assert mesh == 'mesh member:8,data:2: for a reason'
   assert cost == 'at most 24 members and 8 runs to confirm: 3.2e+13 FLOPs'
   assert phases == 'phases: search, confirm'
   assert missing.startswith('left out: the noise of the loss, which of the ch')
@@ -47,11 +50,11 @@ def test_the_quick_search_says_what_it_costs_and_leaves_out(said):
 def test_a_whole_campaign_leaves_nothing_out(said):
   flags = {'max_members': 0, 'max_minutes': 90.0, 'confirm_seeds': 16}
   lines = said(phases=WHOLE, **flags)
-  assert 'at most 1 h 30 min, which become FLOPs' in lines[1]
-  assert lines[2].endswith(
+  assert 'at most 1 h 30 min, which become FLOPs' in lines[2]
+  assert lines[3].endswith(
     'locked; 3 cycles, or more where the bounds have room'
   )
-  assert len(lines) == 3
+  assert len(lines) == 4
 
 
 def test_a_bound_too_small_for_the_phases_is_told_before_it_starts(said):
@@ -65,8 +68,8 @@ def test_a_bound_too_small_for_the_phases_is_told_before_it_starts(said):
 
 
 def test_one_member_alone_is_only_trained(said):
-  assert said(max_members=1)[1].startswith('at most 1 members and 0 runs')
-  assert len(said(max_members=1)) == 2
+  assert said(max_members=1)[2].startswith('at most 1 members and 0 runs')
+  assert len(said(max_members=1)) == 3
 
 
 def test_a_resumed_search_says_where_it_goes_on(said):

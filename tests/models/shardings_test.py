@@ -1,5 +1,8 @@
+import re
+
 import jax
 import jax.numpy as jnp
+import pytest
 from jax.sharding import AxisType
 
 from models import hyperparameters, shardings, transformer
@@ -42,6 +45,9 @@ def test_every_large_tensor_of_every_structure_has_a_place_in_the_table():
   for path, spec in jax.tree_util.tree_leaves_with_path(
     everything['weights'], is_leaf=lambda x: isinstance(x, jax.P)
   ):
+    # Two axes of an array cannot be split over the same devices.
+    used = [axis for axes in spec if axes for axis in axes]
+    assert len(used) == len(set(used)), path
     large = not {'bias', 'scale', 'value_gate'} & {p.key for p in path}
     assert any(spec) == large, path
 
@@ -59,3 +65,28 @@ def test_arrays_are_split_as_the_mesh_of_the_program_says():
     assert shardings.batch_shards() == 8
   assert 'sharding_constraint' in text
   assert shardings.batch_shards() == 1
+
+
+def test_rows_are_looked_up_in_a_whole_table():
+  mesh = jax.sharding.AbstractMesh((2,), ('fsdp',), axis_types=(AxisType.Auto,))
+  table, index = jnp.arange(12.0).reshape(4, 3), jnp.array([[2, 0]])
+  assert shardings.rows(table, index).tolist() == [[[6, 7, 8], [0, 1, 2]]]
+  with jax.sharding.use_abstract_mesh(mesh):
+    text = str(jax.make_jaxpr(shardings.rows)(table, index))
+  assert text.index('sharding_constraint') < text.index('gather')
+
+
+@pytest.mark.parametrize(
+  ('sizes', 'said'),
+  [
+    ({'member': 3, 'data': 4, 'fsdp': 2, 'tensor': 2}, None),
+    ({'data': 8, 'fsdp': 2}, 'batch is 8; .* data x fsdp, which is 16'),
+    ({'fsdp': 8}, 'width is 20; .* fsdp, which is 8'),
+    ({'tensor': 8}, 'heads is 4; .* tensor, which is 8'),
+    ({'tensor': 4}, 'kv_heads is 2; .* tensor, which is 4'),
+  ],
+)
+def test_members_that_do_not_divide_are_refused_with_numbers(sizes, said):
+  structure = Structure(17, batch=8, width=20, heads=4, kv_sharing=2)
+  found = shardings.refusal(structure, sizes)
+  assert (found is None) if said is None else re.search(said, found)
