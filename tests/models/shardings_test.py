@@ -46,7 +46,8 @@ def test_every_large_tensor_of_every_structure_has_a_place_in_the_table():
     everything['weights'], is_leaf=lambda x: isinstance(x, jax.P)
   ):
     # Two axes of an array cannot be split over the same devices.
-    used = [axis for axes in spec if axes for axis in axes]
+    parts = [(x,) if isinstance(x, str) else x for x in spec if x]
+    used = [axis for axes in parts for axis in axes]
     assert len(used) == len(set(used)), path
     large = not {'bias', 'scale', 'value_gate'} & {p.key for p in path}
     assert any(spec) == large, path
