@@ -138,9 +138,10 @@ END
 }
 
 # As root, whose files all hosts may write. A run whose connection was lost may
-# still be there: the next one, and what it installs, waits for it.
+# still be there: the next one, and what it installs, waits for it. The port is
+# one that Cloud TPU opens between the hosts of a slice on any network.
 printf -v flags ' %q' "$@"
-readonly run="cd /mnt/share && sudo flock /var/lock/datapoint ~/venv/bin/python -m launch.search$flags"
+readonly run="cd /mnt/share && sudo JAX_COORDINATOR_PORT=8476 flock /var/lock/datapoint ~/venv/bin/python -m launch.search$flags"
 
 finish() {
   if [[ $keep ]]; then
