@@ -61,6 +61,9 @@ case $type in
   *) complain "--type=$type; expected v4-*, v5litepod-*, v5p-* or v6e-*" ;;
 esac
 
+# All at once, for none goes on without the others; no questions about keys.
+hosts=("--zone=$zone" --worker=all --batch-size=all --quiet)
+
 if [[ $dry ]]; then
   exec 3>&1
   gcloud() {
@@ -78,9 +81,8 @@ queue() { # Of verbs on the queued resource.
   gcloud compute tpus queued-resources "$1" "$name" --zone="$zone" "${@:2}"
 }
 
-everywhere() { # Runs a command on all hosts; fails with what the first does.
-  gcloud compute tpus tpu-vm ssh "$name" --zone="$zone" --worker=all \
-    --command="$1" </dev/null
+everywhere() { # Runs a command on all hosts; fails as the first that does.
+  gcloud compute tpus tpu-vm ssh "$name" "${hosts[@]}" --command="$1" </dev/null
 }
 
 state() { queue describe --format='value(state.state)' 2>/dev/null; }
@@ -115,7 +117,7 @@ install() { # The last commit, with a Python of its own.
   folder=$(mktemp -d)
   git -C "$root" archive --prefix=datapoint/ -o "$folder/datapoint.tar.gz" HEAD &&
     gcloud compute tpus tpu-vm scp "$folder/datapoint.tar.gz" "$name:" \
-      --zone="$zone" --worker=all &&
+      "${hosts[@]}" &&
     everywhere "$(setup)" &&
     installed=yes
   local code=$?

@@ -117,7 +117,7 @@ def test_it_creates_installs_runs_and_deletes(cloud):
     '--accelerator-type=v5litepod-256',
     *('--runtime-version=v2-alpha-tpuv5-lite', '--spot'),
   ]
-  everywhere = [PLACE, '--worker=all']
+  everywhere = [PLACE, '--worker=all', '--batch-size=all', '--quiet']
   assert scp[:2] == ['tpu-vm', 'scp'] and scp[3:] == ['mine:', *everywhere]
   assert install[:-1] == ['tpu-vm', 'ssh', 'mine', *everywhere] == run[:-1]
   for part in ("'./datapoint[tpu]'", '10.0.0.2:/a\\ b /mnt/share'):
