@@ -61,6 +61,9 @@ case $type in
   *) complain "--type=$type; expected v4-*, v5litepod-*, v5p-* or v6e-*" ;;
 esac
 
+folder=$(mktemp -d)
+git -C "$root" archive --prefix=datapoint/ -o "$folder/datapoint.tar.gz" HEAD ||
+  complain "$root has no commit; expected a checkout of the project"
 # All at once, for none goes on without the others; no questions about keys.
 hosts=("--zone=$zone" --worker=all --batch-size=all --quiet)
 
@@ -111,18 +114,12 @@ await() { # Until the slice is there; asks for it where need be.
   done
 }
 
-install() { # The last commit, with a Python of its own.
-  local folder
+install() { # A Python of its own, with the project.
   [[ $installed != yes ]] || return 0
-  folder=$(mktemp -d)
-  git -C "$root" archive --prefix=datapoint/ -o "$folder/datapoint.tar.gz" HEAD &&
-    gcloud compute tpus tpu-vm scp "$folder/datapoint.tar.gz" "$name:" \
-      "${hosts[@]}" &&
+  gcloud compute tpus tpu-vm scp "$folder/datapoint.tar.gz" "$name:" \
+    "${hosts[@]}" &&
     everywhere "$(setup)" &&
     installed=yes
-  local code=$?
-  rm -r "$folder"
-  return "$code"
 }
 
 setup() {
@@ -146,6 +143,7 @@ printf -v flags ' %q' "$@"
 readonly run="cd /mnt/share && sudo JAX_COORDINATOR_PORT=8476 flock /var/lock/datapoint ~/venv/bin/python -m launch.search$flags"
 
 finish() {
+  rm -r "$folder"
   if [[ $keep ]]; then
     say "$name is kept: gcloud compute tpus queued-resources delete $name --zone=$zone --force"
   else

@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,12 +67,22 @@ class Cloud:
       (folder / name).chmod(0o755)
     (folder / 'calls').write_text('')
     (folder / 'state').write_text('')
+    self.script = folder / 'project/launch' / SCRIPT.name
+    self.script.parent.mkdir(parents=True)
+    shutil.copy(SCRIPT, self.script)
+
+  def commit(self):
+    """Makes a checkout of the project."""
+    name = ('-c', 'user.name=a', '-c', 'user.email=a@b')
+    for command in ('init -q', 'add .', 'commit -q -m all'):
+      words = ['git', *name, *command.split()]
+      subprocess.run(words, cwd=self.script.parents[1], check=True)
 
   def start(self, *options, runs=(), flags=FLAGS):
     """Starts the script for runs that end as said: (code, state after)."""
     (self.folder / 'runs').write_text(json.dumps(runs))
     return subprocess.Popen(
-      [SCRIPT, *options, '--', *flags],
+      [self.script, *options, '--', *flags],
       env=os.environ | {'PATH': f'{self.folder}:{os.environ["PATH"]}'},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
@@ -102,7 +113,9 @@ class Cloud:
 
 @pytest.fixture
 def cloud(tmp_path):
-  return Cloud(tmp_path)
+  made = Cloud(tmp_path)
+  made.commit()
+  return made
 
 
 CREATED = ['create', 'scp', 'ssh']
@@ -232,6 +245,14 @@ def test_bad_options_get_one_line_and_do_nothing(
   assert process.returncode == 2
   assert process.err.startswith(f'error: {complaint}')
   assert process.err.count('\n') == 1
+  assert cloud.calls == []
+
+
+def test_without_a_commit_to_install_nothing_is_asked_for(tmp_path):
+  cloud = Cloud(tmp_path)
+  process = cloud.run(*OPTIONS)
+  assert process.returncode == 2
+  assert 'has no commit; expected a checkout' in process.err
   assert cloud.calls == []
 
 
