@@ -82,7 +82,10 @@ def nearest(sizes: Sizes, devices: int, fits: Callable[[Sizes], bool]) -> Sizes:
   Args:
     sizes: of that mesh.
     devices: at hand; as many of them are used as can be.
-    fits: whether a mesh would do; one of a single device always does.
+    fits: whether a mesh would do.
+
+  Raises:
+    ValueError: none does.
   """
 
   def distance(other: Sizes) -> tuple[float, ...]:
@@ -98,7 +101,6 @@ def choose(
   state_bytes: float,
   memory: float,
   fits: Callable[[Sizes], bool],
-  hosts: int = 1,
 ) -> tuple[Sizes, str]:
   """A mesh for a population, and why this one.
 
@@ -111,16 +113,11 @@ def choose(
     slots: members of the population.
     state_bytes: of one member.
     memory: of one device, bytes.
-    fits: whether a mesh would do; one device of each host always does.
-    hosts: that have as many of the devices each.
+    fits: whether a mesh would do.
 
   Raises:
-    ValueError: the population does not divide over the hosts.
+    ValueError: none does.
   """
-  if slots % hosts:
-    raise ValueError(
-      f'population is {slots}; expected a multiple of the {hosts} hosts'
-    )
   found = _most_used(devices, lambda s: s['tensor'] == 1 and fits(s))
   need = slots * state_bytes * _TRAINING
   room = [
@@ -153,7 +150,10 @@ def _most_used(devices: int, fits: Callable[[Sizes], bool]) -> list[Sizes]:
   for used in range(devices, 0, -1):
     if found := list(filter(fits, factorisations(used))):
       return found
-  raise ValueError('no mesh fits; expected that of a single device to')
+  raise ValueError(
+    f'no mesh of at most {devices} devices does; expected a population and a'
+    ' batch that divide over the hosts'
+  )
 
 
 def _divisors(n: int) -> list[int]:
