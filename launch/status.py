@@ -15,7 +15,7 @@ from etils import epath
 from evo import ledger as ledger_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
-from evo import wording
+from evo import transfer, wording
 from launch import cli
 
 Record = dict[str, Any]
@@ -69,6 +69,11 @@ def read(workdir: epath.PathLike) -> Run:
     seconds={},
     compilations={},
     stop_reason=stop.get('reason'),
+    larger=[
+      row
+      for path in folder.glob(f'{transfer.PHASE}/*/ledger')
+      for row in rows_lib.leg_rows(ledger_lib.Ledger(path).records, run)
+    ],
   )
   rows = rows_lib.leg_rows(records, run)
   return Run(run, records, events, result, rows)
