@@ -15,10 +15,13 @@ from etils import epath
 from evo import ledger as ledger_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
-from evo import transfer, wording
+from evo import wording
 from launch import cli
 
 Record = dict[str, Any]
+
+# Ledgers of the runs at a larger scale; `evo.transfer` itself needs JAX.
+_LARGER = 'transfer/*/ledger'
 
 # A run that is silent for this many of its longest rounds, and for at least
 # this many seconds, is taken for dead.
@@ -71,7 +74,7 @@ def read(workdir: epath.PathLike) -> Run:
     stop_reason=stop.get('reason'),
     larger=[
       row
-      for path in folder.glob(f'{transfer.PHASE}/*/ledger')
+      for path in folder.glob(_LARGER)
       for row in rows_lib.leg_rows(ledger_lib.Ledger(path).records, run)
     ],
   )
