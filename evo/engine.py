@@ -328,11 +328,13 @@ class Engine:
       self._populations.release(id)
 
   def save(self, name: str) -> None:
-    """Saves all slots, and which members turned out dead in the last round."""
+    """Saves all slots, whose they are, and who died in the last round."""
     turns = list(self._last.values())
+    states = {id: table.states for id, table in self.seats.tables.items()}
 
-    def note() -> dict[str, list[int]]:
-      return {'dead': sorted(set().union(*(turn.dead() for turn in turns)))}
+    def note() -> dict[str, Any]:
+      dead = set().union(*(turn.dead() for turn in turns))
+      return {'dead': sorted(dead), 'states': states}
 
     tree = self._populations.snapshot(list(self.seats.tables))
     self.checkpoints.save(name, tree, note)
@@ -343,8 +345,12 @@ class Engine:
     abstract = self._populations.abstract(live)
     states = self.checkpoints.restore(name, abstract)
     self._populations.restore(states, live)
-    dead = self.checkpoints.note(name)['dead']
+    note = self.checkpoints.note(name)
     for id, table in self.seats.tables.items():
+      rows = table.reseat(note['states'][str(id)])
+      if rows != list(range(len(rows))):
+        self._populations[id].inherit(np.array(rows))
+      dead = note['dead']
       losses = [np.nan if x and x.member in dead else 0.0 for x in table.legs]
       self._last[id] = round_lib.Turn(table.legs, np.array(losses), {})
 
