@@ -40,7 +40,7 @@ class Time:
     return self.scheduled + self.kernels + self.sending
 
 
-def time(
+def of_program(
   module: hlo.Module,
   chip: chips.Chip,
   found: Sequence[collectives.Collective],
@@ -110,7 +110,7 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Space:
+class Footprint:
   """Bytes that a species takes on each chip while it has its turn.
 
   Attributes:
@@ -144,12 +144,12 @@ class Space:
     return max(0, math.floor((chip.usable - shared) / of_row))
 
 
-def space(
+def footprint(
   memory: Sequence[program.Memory],
   state: float,
   data: float,
   others: float,
-) -> Space:
+) -> Footprint:
   """Of a species.
 
   Args:
@@ -158,7 +158,7 @@ def space(
     data: likewise of the data.
     others: likewise of the slots of the other live species.
   """
-  return Space(
+  return Footprint(
     data=data,
     state=state,
     others=others,
