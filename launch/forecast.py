@@ -79,7 +79,7 @@ def table(value: dict[str, Any]) -> str:
   for name, program in first['programs'].items():
     lines += [
       f'{name}: {c["kind"]} over {", ".join(c["axes"])}, {c["times"]} times,'
-      f' {c["bytes_sent"] / 1e6:,.0f} MB sent by each chip'
+      f' {c["bytes_sent"] / 1e6:,.3g} MB sent by each chip'
       for c in program['collectives']
     ]
   if run := value['run']:

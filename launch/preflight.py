@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     topology = topology_lib.parse(flags.FLAGS['topology'].value)
     workdir = pathlib.Path(given['workdir'])
     files.check_workdir(workdir, {}, 'search')
-    topology_lib.prepare_backend()
+    topology_lib.prepare_backend(topology)
     space = experiment_lib.load_space(given)
     trainee = experiment_lib.load_trainee(given, space, 'tpu')
     sizes, why = devices.choose(
@@ -49,7 +49,10 @@ def main(argv: list[str]) -> int:
     species = _species(given, space, trainee, sizes)
   mapped = experiment_lib.mapped(given, mesh, 'tpu')
   structures = wording.count(len(species), 'structure')
-  _say(f'{topology.name} as {mesh_lib.describe(sizes)}: {why}')
+  _say(
+    f'{topology.name} ({topology.accelerator}) as'
+    f' {mesh_lib.describe(sizes)}: {why}'
+  )
   _say(f'{len(inspection.PROGRAMS)} programs to compile of {structures}')
   found = []
   for each in species:

@@ -27,6 +27,13 @@ _CUBES = [
   for z in range(y, 29, 4)
 ]
 _MOST = {'v4': 4096, 'v5p': 8960}  # Chips.
+# What Google Cloud calls them, and what it counts: some by their cores.
+_ACCELERATORS = {
+  'v4': ('v4', 2),
+  'v5e': ('v5litepod', 1),
+  'v5p': ('v5p', 2),
+  'v6e': ('v6e', 1),
+}
 _FORM = re.compile(r'(?:([1-9]\d*)x)?(v\w+):(\d+(?:x\d+)+)')
 
 
@@ -49,6 +56,12 @@ class Topology:
     """As `parse` takes it."""
     times = f'{self.slices}x' if self.slices > 1 else ''
     return f'{times}{self.chip.name}:{self.arrangement}'
+
+  @property
+  def accelerator(self) -> str:
+    """Google Cloud's name of the type of a slice."""
+    name, counted = _ACCELERATORS[self.chip.name]
+    return f'{name}-{counted * _count(self.arrangement)}'
 
   @property
   def chips(self) -> int:
@@ -100,8 +113,11 @@ def parse(text: str) -> Topology:
   return Topology(chips.CHIPS[name], arrangement, slices)
 
 
-def prepare_backend() -> None:
+def prepare_backend(topology: Topology) -> None:
   """Lets JAX compile for TPUs on a machine without one, before it starts.
+
+  Args:
+    topology: for which.
 
   Raises:
     ValueError: the compiler is not installed.
@@ -116,6 +132,7 @@ def prepare_backend() -> None:
     'TPU_SKIP_MDS_QUERY': '1',
     'TPU_WORKER_HOSTNAMES': 'localhost',
     'TPU_WORKER_ID': '0',
+    'TPU_ACCELERATOR_TYPE': topology.accelerator,
     # Compilers need no chip, so they may run side by side.
     'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
   }
