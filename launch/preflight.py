@@ -9,6 +9,7 @@ compiles the very programs that the search would run: do they fit, which chips
 talk to each other, and an estimate of the speed, see `evo/estimate.py`.
 """
 
+import math
 import pathlib
 import sys
 from typing import Any
@@ -45,6 +46,12 @@ def main(argv: list[str]) -> int:
     sizes, why = devices.choose(
       given, trainee, space, topology.chips, topology.chip.usable
     )
+    if math.prod(sizes.values()) < topology.chips:
+      raise ValueError(
+        f'population {given["population"]} on {topology.chips} chips leaves some'
+        f' idle with {mesh_lib.describe(sizes)}; expected a --mesh or a'
+        ' population for all of them'
+      )
     mesh = topology.mesh(sizes)
     species = _species(given, space, trainee, sizes)
   mapped = experiment_lib.mapped(given, mesh, 'tpu')
