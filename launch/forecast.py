@@ -11,6 +11,7 @@ from launch import experiment, inspection, plan
 from launch import topology as topology_lib
 
 _GIB = 1 << 30
+_UNITS = {'GB': 1e9, 'MB': 1e6, 'kB': 1e3, 'B': 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +80,7 @@ def table(value: dict[str, Any]) -> str:
   for name, program in first['programs'].items():
     lines += [
       f'{name}: {c["kind"]} over {", ".join(c["axes"])}, {c["times"]} times,'
-      f' {c["bytes_sent"] / 1e6:,.3g} MB sent by each chip'
+      f' {_size(c["bytes_sent"])} sent by each chip'
       for c in program['collectives']
     ]
   if run := value['run']:
@@ -198,6 +199,12 @@ def _line(species: dict[str, Any]) -> str:
       f'{wording.duration(species["seconds_compiling"]):>11}',
     )
   )
+
+
+def _size(size: float) -> str:
+  """Bytes, for people."""
+  unit = next((u for u in ('GB', 'MB', 'kB') if size >= _UNITS[u]), 'B')
+  return f'{size / _UNITS[unit]:.3g} {unit}'
 
 
 def _run_line(run: dict[str, Any]) -> str:
