@@ -4,6 +4,9 @@ import json
 import pathlib
 from typing import Any
 
+# What may be in a workdir before its run is.
+_BEFORE = ('STOP', 'preflight.json')
+
 
 def check_workdir(
   workdir: pathlib.Path, identity: dict[str, Any], noun: str
@@ -23,7 +26,7 @@ def check_workdir(
   if not workdir.is_dir():
     raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   if not (workdir / 'run.json').exists():
-    if any(path.name != 'STOP' for path in workdir.iterdir()):
+    if any(path.name not in _BEFORE for path in workdir.iterdir()):
       raise ValueError(
         f'--workdir={workdir} holds other files; expected an empty folder or'
         f' one of an earlier {noun}'
