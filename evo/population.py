@@ -85,6 +85,7 @@ class Population:
       )
     )
     self.state: PyTree = None
+    self._platform = mesh.devices.flat[0].platform
     self._split = mesh_lib.splits_members(mesh)
     self._specs = jax.tree.map(lambda _: SHARED, self.row)
     if self._split:
@@ -253,7 +254,11 @@ class Population:
         donate=1,
       ),
       'take': program_lib.Program(
-        _take, self.meter, in_shardings=(state, slot), out_shardings=rows
+        _take,
+        self.meter,
+        self._platform,
+        in_shardings=(state, slot),
+        out_shardings=rows,
       ),
     }
 
@@ -278,6 +283,7 @@ class Population:
     return program_lib.Program(
       mapped,
       self.meter,
+      self._platform,
       donate_argnums=() if donate is None else (donate,),
       out_shardings=out,
     )

@@ -9,6 +9,10 @@ import jax
 
 from evo import lull
 
+# By platform. A TPU's vector memory leaves room for tiles of wide products only
+# if its compiler may use more than 16 MiB of it for a fusion.
+_OPTIONS = {'tpu': {'xla_tpu_scoped_vmem_limit_kib': '32768'}}
+
 
 class Memory(NamedTuple):
   """Bytes that a call of a program takes on each device.
@@ -56,16 +60,23 @@ class Program:
   so mutating hyperparameters cannot compile anything unnoticed.
   """
 
-  def __init__(self, function: Callable, meter: Meter, **jit_options: Any):
+  def __init__(
+    self,
+    function: Callable,
+    meter: Meter,
+    platform: str = 'cpu',
+    **jit_options: Any,
+  ):
     """Sets up.
 
     Args:
       function: pure function of arrays.
       meter: counts the compilation and its seconds.
+      platform: that it is compiled for.
       **jit_options: of `jax.jit`, such as `donate_argnums`.
     """
     self._jitted = jax.jit(function, **jit_options)
-    self._meter = meter
+    self._meter, self._options = meter, _OPTIONS.get(platform, {})
     self._compiled = None
 
   def compile(self, *args: Any) -> None:
@@ -73,7 +84,8 @@ class Program:
     if self._compiled is None:
       self._meter.compilations += 1
       with lull.expected():
-        self._compiled = self._jitted.lower(*args).compile()
+        lowered = self._jitted.lower(*args)
+        self._compiled = lowered.compile(self._options)
 
   def text(self) -> str:
     """The optimised program; empty where it was not needed so far."""

@@ -117,7 +117,7 @@ class Attention(nnx.Module):
     gate = jax.nn.sigmoid(gate.astype(jnp.float32))
     gate = (gate * inputs.hyperparameters['value_gate']).astype(x.dtype)
     table = self.value_embedding[...].astype(x.dtype)
-    values = shardings.rows(table, inputs.tokens)
+    values = shardings.rows(table, inputs.tokens, inputs.compute.rows)
     return gate[..., None] * values.reshape(*gate.shape, -1)
 
 

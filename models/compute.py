@@ -18,17 +18,19 @@ class Compute:
       way back no more than each block's products.
     logits: at most so many exist at a time on a device, where whole rows allow
       it; 0 is no bound.
+    rows: of embeddings whose gradient is a product; see `shardings.rows`.
   """
 
   dtype: jnp.dtype = jnp.float32
   attention: str = 'written'
   scanned: bool = False
   logits: int = 0
+  rows: int = 0
 
 
 CPU = Compute()
 GPU = Compute(jnp.bfloat16, 'xla', scanned=True, logits=1 << 25)
-TPU = Compute(jnp.bfloat16, 'flash', scanned=True, logits=1 << 25)
+TPU = Compute(jnp.bfloat16, 'flash', True, logits=1 << 25, rows=4096)
 
 
 def on(platform: str) -> Compute:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import traverse_util
 
 from models.structure import Structure
@@ -99,12 +100,45 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, _split(logical, x.shape, sizes))
 
 
-def rows(table: jax.Array, index: jax.Array) -> jax.Array:
+def rows(table: jax.Array, index: jax.Array, most: int = 0) -> jax.Array:
   """`table[index]`, of a table that is first put together on each device.
 
   XLA's partitioner fails where table and index are split over the same axis.
+
+  Args:
+    table: `[row, width]`.
+    index: integers `[batch, length]`.
+    most: rows of a table whose gradient is a product with the one-hot index,
+      which devices do for their own part of a batch; a scatter, as of larger
+      tables, adds up row after row, after all devices have told each other all.
   """
-  return constrain(table, *[None] * table.ndim)[index]
+  table = constrain(table, *[None] * table.ndim)
+  return _rows(table, index) if table.shape[0] <= most else table[index]
+
+
+@jax.custom_vjp
+def _rows(table: jax.Array, index: jax.Array) -> jax.Array:
+  return table[index]
+
+
+def _rows_forward(
+  table: jax.Array, index: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  return table[index], (table, index)
+
+
+def _rows_backward(
+  kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, None]:
+  table, index = kept
+  hot = jax.nn.one_hot(index, table.shape[0], dtype=gradient.dtype)
+  gradient = jnp.einsum(
+    'btr,btw->rw', hot, gradient, preferred_element_type=jnp.float32
+  )
+  return gradient.astype(table.dtype), None
+
+
+_rows.defvjp(_rows_forward, _rows_backward)
 
 
 def locally(

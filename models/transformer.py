@@ -141,7 +141,8 @@ class Transformer(nnx.Module):
     """What the head reads, `[batch, length, width]`."""
     h, structure = hyperparameters, self.structure
     tokens = tokens.astype(jnp.int32)
-    x = shardings.rows(self.embedding[...].astype(compute.dtype), tokens)
+    table = self.embedding[...].astype(compute.dtype)
+    x = shardings.rows(table, tokens, compute.rows)
     turns = None
     if self.positions is not None:
       positions = self.positions[: tokens.shape[1]].astype(compute.dtype)

@@ -2,6 +2,7 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AxisType
 
@@ -75,6 +76,22 @@ def test_rows_are_looked_up_in_a_whole_table():
   with jax.sharding.use_abstract_mesh(mesh):
     text = str(jax.make_jaxpr(shardings.rows)(table, index))
   assert text.index('sharding_constraint') < text.index('gather')
+
+
+def test_the_product_is_the_gradient_of_the_rows():
+  random = np.random.default_rng(0)
+  table = jnp.float32(random.normal(size=(5, 3)))
+  index = jnp.int32(random.integers(0, 5, (2, 7)))
+  weights = jnp.float32(random.normal(size=(2, 7, 3)))
+
+  def loss(table, most):
+    return (jnp.sin(shardings.rows(table, index, most)) * weights).sum()
+
+  for most in (4, 5):
+    text = str(jax.make_jaxpr(jax.grad(loss), static_argnums=1)(table, most))
+    assert ('scatter' in text) == (most == 4)
+  scattered, product = (jax.grad(loss)(table, most) for most in (4, 5))
+  np.testing.assert_allclose(product, scattered, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
