@@ -31,17 +31,17 @@ def attend(
   """Causal attention, without any other mask: the kernel takes no traced one.
 
   Args:
-    q: queries `[batch, length, heads, head_dim]`.
-    k: keys `[batch, length, kv_heads, head_dim]`.
+    q: queries `[batch, heads, length, head_dim]`.
+    k: keys `[batch, kv_heads, length, head_dim]`.
     v: values, likewise.
     pieces: tokens that sequences are cut into; nothing is seen across a cut.
 
   Returns:
-    `[batch, length, heads, head_dim]`.
+    `[batch, heads, length, head_dim]`, known to `jax.checkpoint` as `attended`
+    together with what else the way back needs beside the arguments.
   """
-  length, head_dim = q.shape[1], q.shape[3]
+  length, head_dim = q.shape[2:]
   q = (q.astype(jnp.float32) / math.sqrt(head_dim)).astype(q.dtype)
-  q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
   place = jnp.arange(length, dtype=jnp.int32)
   piece = jnp.zeros_like(place) if pieces is None else _piece(place, pieces)
 
@@ -51,8 +51,7 @@ def attend(
     return jax.vmap(lambda q, k, v: kernel(q, k, v, ids))(q, k, v)
 
   split = ('batch', 'heads', None, None)
-  y = shardings.locally(local, (q, k, v), (split,) * 3, split)
-  return jnp.swapaxes(y, 1, 2)
+  return shardings.locally(local, (q, k, v), (split,) * 3, split)
 
 
 def _piece(place: jax.Array, pieces: jax.Array) -> jax.Array:
@@ -67,5 +66,9 @@ def _kernel(heads: int, length: int) -> Callable[..., jax.Array]:
   blocks = splash.BlockSizes(**dict.fromkeys(names, block))
   mask = splash.MultiHeadMask([splash.CausalMask((length, length))] * heads)
   return splash.make_splash_mha(
-    mask, block_sizes=blocks, head_shards=1, q_seq_shards=1
+    mask,
+    block_sizes=blocks,
+    head_shards=1,
+    q_seq_shards=1,
+    residual_checkpoint_name='attended',
   )

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from models import attention, layers, randomness, shardings
 from models.compute import CPU, Compute
@@ -27,6 +28,14 @@ from models.structure import Structure
 
 Weights = dict[str, Any]
 Hyperparameters = dict[str, jax.Array]
+
+# What may be kept of a block for the way back, by `Compute.kept`.
+KEPT = {
+  'products': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'middles': jax.checkpoint_policies.save_only_these_names(
+    'attended', 'hidden'
+  ),
+}
 
 
 class MLP(nnx.Module):
@@ -49,8 +58,12 @@ class MLP(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     if self.gate is None:
-      return self.down(layers.activate(self.activation, self.up(x)))
-    y, gate = layers.linears(x, [self.up, self.gate])
+      hidden = checkpoint_name(self.up(x), 'hidden')
+      return self.down(layers.activate(self.activation, hidden))
+    y, gate = (
+      checkpoint_name(hidden, 'hidden')
+      for hidden in layers.linears(x, [self.up, self.gate])
+    )
     return self.down(y * layers.activate('silu', gate))
 
 
@@ -191,7 +204,7 @@ class Transformer(nnx.Module):
         x = _split(block(x, x0, inputs, index, _block_key(key, index)))
       return x, None
 
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    policy = KEPT[inputs.compute.kept]
     turn = jax.checkpoint(turn, policy=policy, prevent_cse=False)
     x, _ = jax.lax.scan(turn, x, (jnp.arange(turns), stacks))
     for i in range(turns * period, self.structure.depth):
