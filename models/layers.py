@@ -177,9 +177,12 @@ def _squared_relu(x: jax.Array) -> jax.Array:
 def _squared_relu_jvp(
   primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-  # Without the mask of `relu`'s own slope, which a TPU would keep.
-  y = jax.nn.relu(primals[0])
-  return jnp.square(y), 2 * y * tangents[0]
+  # Without the mask of `relu`'s own slope, which a TPU would keep, and rounded
+  # once.
+  (x,), (tangent,) = primals, tangents
+  y = jax.nn.relu(x).astype(jnp.float32)
+  slope = 2 * y * tangent.astype(jnp.float32)
+  return jnp.square(jax.nn.relu(x)), slope.astype(x.dtype)
 
 
 def drop(x: jax.Array, rate: jax.Array, key: jax.Array | None) -> jax.Array:

@@ -15,6 +15,7 @@ Orbax can store them as they are.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -194,13 +195,14 @@ class Transformer(nnx.Module):
         nnx.split(b) for b in self.blocks[first : turns * period : period]
       ]
       graphs.append(split[0][0])
-      stacks.append(_stack([state for _, state in split], inputs.compute))
+      states = [self._by_head(state) for _, state in split]
+      stacks.append(_stack(states, inputs.compute))
 
     def turn(x: jax.Array, inner: tuple) -> tuple[jax.Array, None]:
       number, states = inner
       for i, (graph, state) in enumerate(zip(graphs, states)):
         index = number * period + i
-        block = nnx.merge(graph, state)
+        block = nnx.merge(graph, _flat(state))
         x = _split(block(x, x0, inputs, index, _block_key(key, index)))
       return x, None
 
@@ -210,6 +212,24 @@ class Transformer(nnx.Module):
     for i in range(turns * period, self.structure.depth):
       x = self.blocks[i](x, x0, inputs, i, _block_key(key, i))
     return x
+
+  def _by_head(self, state: nnx.State) -> nnx.State:
+    """A block's weights, those of attention with an axis of their own for heads.
+
+    Else a TPU that is to write their gradients into the loop's stack copies the
+    gradients of queries, keys and values, to make one axis of the two.
+    """
+    head_dim = self.structure.head_dim
+
+    def split(path: tuple, x: jax.Array) -> jax.Array:
+      match _names(path):
+        case ('attention', 'q' | 'k' | 'v', 'kernel'):
+          return x.reshape(x.shape[0], -1, head_dim)
+        case ('attention', 'out', 'kernel'):
+          return x.reshape(-1, head_dim, x.shape[1])
+      return x
+
+    return _map(split, state)
 
 
 def init_weights(
@@ -368,6 +388,30 @@ def _stack(states: list[nnx.State], compute: Compute) -> nnx.State:
     return x.astype(compute.dtype) if x.ndim > 2 else x
 
   return jax.tree.map(stack, *states)
+
+
+def _flat(state: nnx.State) -> nnx.State:
+  """Undoes `Transformer._by_head`."""
+
+  def join(path: tuple, x: jax.Array) -> jax.Array:
+    match _names(path):
+      case ('attention', 'q' | 'k' | 'v', 'kernel'):
+        return x.reshape(x.shape[0], -1)
+      case ('attention', 'out', 'kernel'):
+        return x.reshape(-1, x.shape[-1])
+    return x
+
+  return _map(join, state)
+
+
+def _map(
+  function: Callable[[tuple, jax.Array], jax.Array], state: nnx.State
+) -> nnx.State:
+  """Of paths and arrays."""
+  flat = nnx.to_flat_state(state)
+  return nnx.from_flat_state(
+    [(path, p.replace(function(path, p[...]))) for path, p in flat]
+  )
 
 
 def _same(x: jax.Array) -> jax.Array:
