@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.experimental import pallas as pl
+from jax.sharding import AxisType
 
 from models import attention, compute, flash, transformer
 from models import hyperparameters as traced
@@ -124,6 +125,23 @@ def test_a_loop_keeps_of_each_block_the_middles_of_its_branches(interpreted):
     (2, 1, 2, LENGTH, HEAD_DIM),  # what attention gives
     (2, 1, 2, LENGTH),  # and its softmax's normalisers
   }
+
+
+def test_the_kernel_of_a_member_is_split_over_its_devices():
+  mesh = jax.sharding.AbstractMesh(
+    (2, 4, 2), ('member', 'fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 3
+  )
+  attend = jax.shard_map(
+    lambda q: flash.attend(q, q, q, jnp.float32(100)),
+    mesh=mesh,
+    in_specs=jax.P(),
+    out_specs=jax.P(),
+    axis_names={'member'},
+    check_vma=False,
+  )
+  q = jax.ShapeDtypeStruct((8, 4, LENGTH, HEAD_DIM), jnp.float32)
+  text = str(jax.make_jaxpr(attend)(q))
+  assert f'f32[2,2,{LENGTH},{HEAD_DIM}]' in text
 
 
 def test_short_or_odd_sequences_do_not_fit_the_kernel():
