@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from models import compute as compute_lib
@@ -71,6 +72,8 @@ class Attention(nnx.Module):
     key: jax.Array | None,
   ) -> jax.Array:
     """What the block of this number, from the bottom, adds to the stream."""
+    if self._fits_kernel(x.shape[1], inputs.compute, key):
+      return self._flash(x, inputs)
     h = inputs.hyperparameters
     q, k, v = (
       y.reshape(*x.shape[:2], -1, self.structure.head_dim)
@@ -87,6 +90,40 @@ class Attention(nnx.Module):
     y = self._attend(q, k, v, inputs, index, key)
     return self.out(y.reshape(*x.shape[:2], -1))
 
+  def _fits_kernel(
+    self, length: int, compute: compute_lib.Compute, key: jax.Array | None
+  ) -> bool:
+    """Whether `models.flash` is wanted and can do it; it drops nothing out."""
+    fits = flash.fits(length, self.structure.head_dim)
+    wanted = compute.attention == 'flash' and key is None
+    return wanted and fits and not self.structure.windows
+
+  def _flash(self, x: jax.Array, inputs: Inputs) -> jax.Array:
+    """The same as `__call__`, heads before places, where the kernel has them.
+
+    A TPU would copy whole tensors to put them there, or to cut heads out of one
+    product for all three.
+    """
+    head_dim = self.structure.head_dim
+    q, k, v = (y.to_heads(x, head_dim) for y in (self.q, self.k, self.v))
+    if self.value_embedding is not None:
+      v += jnp.swapaxes(self._embedded_values(x, inputs), 1, 2)
+    q = self._turned(q, inputs, jnp.square(inputs.hyperparameters['qk_scale']))
+    k = self._turned(k, inputs, jnp.float32(1))
+    return self.out.from_heads(flash.attend(q, k, v, inputs.pieces))
+
+  def _turned(
+    self, x: jax.Array, inputs: Inputs, factor: jax.Array
+  ) -> jax.Array:
+    """Queries or keys `[batch, heads, length, head_dim]`, ready to be used."""
+    if self.structure.qk_norm:
+      # Turning leaves it as it is, so that one pass does both.
+      factor *= layers.root_mean_square_factor(x)
+    y = x.astype(jnp.float32)
+    if inputs.turns is not None:
+      y = rotate_by_product(x, *inputs.turns)
+    return (y * factor).astype(x.dtype)
+
   def _attend(
     self,
     q: jax.Array,
@@ -99,12 +136,8 @@ class Attention(nnx.Module):
     """By the means that suit the device; only one of them can drop out."""
     h, pieces = inputs.hyperparameters, inputs.pieces
     length, structure = q.shape[1], self.structure
-    kind = inputs.compute.attention if key is None else 'written'
-    fits = flash.fits(length, structure.head_dim) and not structure.windows
-    if kind == 'flash' and fits:
-      return flash.attend(q, k, v, pieces)
     seen = visible(structure, index, length, h, pieces)
-    if kind == 'written':
+    if inputs.compute.attention == 'written' or key is not None:
       return attend(q, k, v, seen, h['dropout_rate'], key)
     if seen is None:
       return jax.nn.dot_product_attention(q, k, v, is_causal=True)
@@ -153,6 +186,26 @@ def rotate(x: jax.Array, cos: jax.Array, sin: jax.Array) -> jax.Array:
   cos, sin = (y[None, :, None, :].astype(x.dtype) for y in (cos, sin))
   a, b = x[..., :half], x[..., half:]
   return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+
+
+def rotate_by_product(
+  x: jax.Array, cos: jax.Array, sin: jax.Array
+) -> jax.Array:
+  """`rotate` of `[batch, heads, length, head_dim]`, in float32.
+
+  Halves change places by a product with a matrix of 0, 1 and -1, which is exact
+  and nearly free where slices of a vector register are dear.
+  """
+  half = x.shape[-1] // 2
+  cos, sin = (jnp.concatenate([y, y], -1)[None, None] for y in (cos, sin))
+  swap = np.kron([[0, 1], [-1, 0]], np.eye(half))
+  swapped = jnp.einsum(
+    'bhtc,cd->bhtd',
+    x,
+    swap.astype(x.dtype),
+    preferred_element_type=jnp.float32,
+  )
+  return x.astype(jnp.float32) * cos + swapped * sin
 
 
 def visible(

@@ -31,17 +31,17 @@ def attend(
   """Causal attention, without any other mask: the kernel takes no traced one.
 
   Args:
-    q: queries `[batch, length, heads, head_dim]`.
-    k: keys `[batch, length, kv_heads, head_dim]`.
+    q: queries `[batch, heads, length, head_dim]`.
+    k: keys `[batch, kv_heads, length, head_dim]`.
     v: values, likewise.
     pieces: tokens that sequences are cut into; nothing is seen across a cut.
 
   Returns:
-    `[batch, length, heads, head_dim]`.
+    `[batch, heads, length, head_dim]`, known to `jax.checkpoint` as `attended`
+    together with what else the way back needs beside the arguments.
   """
-  length, head_dim = q.shape[1], q.shape[3]
+  length, head_dim = q.shape[2:]
   q = (q.astype(jnp.float32) / math.sqrt(head_dim)).astype(q.dtype)
-  q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q, k, v))
   place = jnp.arange(length, dtype=jnp.int32)
   piece = jnp.zeros_like(place) if pieces is None else _piece(place, pieces)
 
@@ -55,8 +55,7 @@ def attend(
   split = ('batch', 'heads', None, None)
   # What is closed over would belong to the mesh outside.
   args, logical = (q, k, v, piece), (split, split, split, (None,))
-  y = shardings.locally(local, args, logical, split)
-  return jnp.swapaxes(y, 1, 2)
+  return shardings.locally(local, args, logical, split)
 
 
 def _piece(place: jax.Array, pieces: jax.Array) -> jax.Array:
@@ -71,5 +70,9 @@ def _kernel(heads: int, length: int) -> Callable[..., jax.Array]:
   blocks = splash.BlockSizes(**dict.fromkeys(names, block))
   mask = splash.MultiHeadMask([splash.CausalMask((length, length))] * heads)
   return splash.make_splash_mha(
-    mask, block_sizes=blocks, head_shards=1, q_seq_shards=1
+    mask,
+    block_sizes=blocks,
+    head_shards=1,
+    q_seq_shards=1,
+    residual_checkpoint_name='attended',
   )

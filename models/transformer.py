@@ -15,11 +15,13 @@ Orbax can store them as they are.
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from models import attention, layers, randomness, shardings
 from models.compute import CPU, Compute
@@ -27,6 +29,14 @@ from models.structure import Structure
 
 Weights = dict[str, Any]
 Hyperparameters = dict[str, jax.Array]
+
+# What may be kept of a block for the way back, by `Compute.kept`.
+KEPT = {
+  'products': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'middles': jax.checkpoint_policies.save_only_these_names(
+    'attended', 'hidden'
+  ),
+}
 
 
 class MLP(nnx.Module):
@@ -49,8 +59,12 @@ class MLP(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     if self.gate is None:
-      return self.down(layers.activate(self.activation, self.up(x)))
-    y, gate = layers.linears(x, [self.up, self.gate])
+      hidden = checkpoint_name(self.up(x), 'hidden')
+      return self.down(layers.activate(self.activation, hidden))
+    y, gate = (
+      checkpoint_name(hidden, 'hidden')
+      for hidden in layers.linears(x, [self.up, self.gate])
+    )
     return self.down(y * layers.activate('silu', gate))
 
 
@@ -182,22 +196,41 @@ class Transformer(nnx.Module):
         nnx.split(b) for b in self.blocks[first : turns * period : period]
       ]
       graphs.append(split[0][0])
-      stacks.append(_stack([state for _, state in split], inputs.compute))
+      states = [self._by_head(state) for _, state in split]
+      stacks.append(_stack(states, inputs.compute))
 
     def turn(x: jax.Array, inner: tuple) -> tuple[jax.Array, None]:
       number, states = inner
       for i, (graph, state) in enumerate(zip(graphs, states)):
         index = number * period + i
-        block = nnx.merge(graph, state)
+        block = nnx.merge(graph, _flat(state))
         x = _split(block(x, x0, inputs, index, _block_key(key, index)))
       return x, None
 
-    policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
+    policy = KEPT[inputs.compute.kept]
     turn = jax.checkpoint(turn, policy=policy, prevent_cse=False)
     x, _ = jax.lax.scan(turn, x, (jnp.arange(turns), stacks))
     for i in range(turns * period, self.structure.depth):
       x = self.blocks[i](x, x0, inputs, i, _block_key(key, i))
     return x
+
+  def _by_head(self, state: nnx.State) -> nnx.State:
+    """A block's weights, those of attention with an axis of their own for heads.
+
+    Else a TPU that is to write their gradients into the loop's stack copies the
+    gradients of queries, keys and values, to make one axis of the two.
+    """
+    head_dim = self.structure.head_dim
+
+    def split(path: tuple, x: jax.Array) -> jax.Array:
+      match _names(path):
+        case ('attention', 'q' | 'k' | 'v', 'kernel'):
+          return x.reshape(x.shape[0], -1, head_dim)
+        case ('attention', 'out', 'kernel'):
+          return x.reshape(-1, head_dim, x.shape[1])
+      return x
+
+    return _map(split, state)
 
 
 def init_weights(
@@ -356,6 +389,30 @@ def _stack(states: list[nnx.State], compute: Compute) -> nnx.State:
     return x.astype(compute.dtype) if x.ndim > 2 else x
 
   return jax.tree.map(stack, *states)
+
+
+def _flat(state: nnx.State) -> nnx.State:
+  """Undoes `Transformer._by_head`."""
+
+  def join(path: tuple, x: jax.Array) -> jax.Array:
+    match _names(path):
+      case ('attention', 'q' | 'k' | 'v', 'kernel'):
+        return x.reshape(x.shape[0], -1)
+      case ('attention', 'out', 'kernel'):
+        return x.reshape(-1, x.shape[-1])
+    return x
+
+  return _map(join, state)
+
+
+def _map(
+  function: Callable[[tuple, jax.Array], jax.Array], state: nnx.State
+) -> nnx.State:
+  """Of paths and arrays."""
+  flat = nnx.to_flat_state(state)
+  return nnx.from_flat_state(
+    [(path, p.replace(function(path, p[...]))) for path, p in flat]
+  )
 
 
 def _same(x: jax.Array) -> jax.Array:

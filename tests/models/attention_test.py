@@ -36,6 +36,15 @@ def test_rotary_products_depend_on_distance_alone():
   assert float(jnp.ptp(products)) > 0.1
 
 
+def test_turning_by_a_product_is_turning():
+  x, turns = _normal(0, 2, 6, 3, 8), _turns()
+  turned = jax.jit(attention.rotate_by_product)(jnp.swapaxes(x, 1, 2), *turns)
+  expected = jax.jit(attention.rotate)(x, *turns)
+  np.testing.assert_allclose(
+    jnp.swapaxes(turned, 1, 2), expected, rtol=1e-5, atol=1e-6
+  )
+
+
 def test_rotary_channels_turn_from_a_radian_down_to_the_base():
   cos, sin = _turns(rope_base=16.0)
   angle = np.arctan2(sin, cos)
