@@ -75,6 +75,22 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, _split(logical, x.shape, sizes))
 
 
+def gather(path: tuple[str, ...], x: jax.Array) -> jax.Array:
+  """A weight as products take it: what is split over `fsdp` brought together.
+
+  Without it the compiler moves a part at a time between many narrow products.
+
+  Args:
+    path: of the weight.
+    x: the weight.
+
+  Returns:
+    The same weight.
+  """
+  logical = LOGICAL.get(path[-2:], (None,) * x.ndim)
+  return constrain(x, *(None if a == 'width' else a for a in logical))
+
+
 def locally(
   function: Callable[..., jax.Array],
   args: tuple[jax.Array, ...],

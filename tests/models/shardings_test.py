@@ -59,3 +59,17 @@ def test_arrays_are_split_as_the_mesh_of_the_program_says():
     assert shardings.batch_shards() == 8
   assert 'sharding_constraint' in text
   assert shardings.batch_shards() == 1
+
+
+def test_a_gathered_weight_stays_split_over_tensor_alone():
+  mesh = jax.sharding.AbstractMesh(
+    (4, 2), ('fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 2
+  )
+  with jax.sharding.use_abstract_mesh(mesh):
+    text = str(
+      jax.make_jaxpr(lambda x: shardings.gather(('mlp', 'up', 'kernel'), x))(
+        jnp.zeros((8, 8))
+      )
+    )
+  assert "'tensor'" in text.split('sharding=')[1].split('spec=')[-1]
+  assert 'fsdp' not in text.split('spec=')[-1].split(')')[0]
