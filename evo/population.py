@@ -24,6 +24,10 @@ from evo.mesh import MEMBER, SHARED
 PyTree = Any
 Slots = shard_lib.Slots
 
+# Of the compiler, for training, by platform. On a TPU a fusion may use 16 MiB of
+# vector memory by default, which cuts the tiles of wide products short.
+_OPTIONS = {'tpu': {'xla_tpu_scoped_vmem_limit_kib': '32768'}}
+
 
 class Population:
   """The slots of one species on a mesh.
@@ -85,7 +89,6 @@ class Population:
       )
     )
     self.state: PyTree = None
-    self._platform = mesh.devices.flat[0].platform
     self._split = mesh_lib.splits_members(mesh)
     self._specs = jax.tree.map(lambda _: SHARED, self.row)
     if self._split:
@@ -252,11 +255,11 @@ class Population:
         (SHARED, MEMBER, MEMBER, SHARED),
         (state, losses),
         donate=1,
+        options=_OPTIONS.get(self._mesh.devices.flat[0].platform),
       ),
       'take': program_lib.Program(
         _take,
         self.meter,
-        self._platform,
         in_shardings=(state, slot),
         out_shardings=rows,
       ),
@@ -268,6 +271,7 @@ class Population:
     specs: tuple,
     out: PyTree,
     donate: int | None = None,
+    options: dict[str, str] | None = None,
   ) -> program_lib.Program:
     """A function of shards; `specs` go in, shardings `out` come out."""
     # The compiler splits what goes on within a member, if anything does.
@@ -283,7 +287,7 @@ class Population:
     return program_lib.Program(
       mapped,
       self.meter,
-      self._platform,
+      options,
       donate_argnums=() if donate is None else (donate,),
       out_shardings=out,
     )

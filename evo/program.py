@@ -9,10 +9,6 @@ import jax
 
 from evo import lull
 
-# By platform. A TPU's vector memory leaves room for tiles of wide products only
-# if its compiler may use more than 16 MiB of it for a fusion.
-_OPTIONS = {'tpu': {'xla_tpu_scoped_vmem_limit_kib': '32768'}}
-
 
 class Memory(NamedTuple):
   """Bytes that a call of a program takes on each device.
@@ -64,7 +60,7 @@ class Program:
     self,
     function: Callable,
     meter: Meter,
-    platform: str = 'cpu',
+    options: dict[str, str] | None = None,
     **jit_options: Any,
   ):
     """Sets up.
@@ -72,11 +68,11 @@ class Program:
     Args:
       function: pure function of arrays.
       meter: counts the compilation and its seconds.
-      platform: that it is compiled for.
+      options: of the compiler.
       **jit_options: of `jax.jit`, such as `donate_argnums`.
     """
     self._jitted = jax.jit(function, **jit_options)
-    self._meter, self._options = meter, _OPTIONS.get(platform, {})
+    self._meter, self._options = meter, options
     self._compiled = None
 
   def compile(self, *args: Any) -> None:

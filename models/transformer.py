@@ -203,7 +203,8 @@ class Transformer(nnx.Module):
       number, states = inner
       for i, (graph, state) in enumerate(zip(graphs, states)):
         index = number * period + i
-        block = nnx.merge(graph, _flat(state))
+        state = _map(shardings.gather, _flat(state))
+        block = nnx.merge(graph, state)
         x = _split(block(x, x0, inputs, index, _block_key(key, index)))
       return x, None
 

@@ -108,3 +108,17 @@ def test_members_that_do_not_divide_are_refused_with_numbers(sizes, said):
   structure = Structure(17, batch=8, width=20, heads=4, kv_sharing=2)
   found = shardings.refusal(structure, sizes)
   assert (found is None) if said is None else re.search(said, found)
+
+
+def test_a_gathered_weight_stays_split_over_tensor_alone():
+  mesh = jax.sharding.AbstractMesh(
+    (4, 2), ('fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 2
+  )
+  with jax.sharding.use_abstract_mesh(mesh):
+    text = str(
+      jax.make_jaxpr(lambda x: shardings.gather(('mlp', 'up', 'kernel'), x))(
+        jnp.zeros((8, 8))
+      )
+    )
+  assert "'tensor'" in text.split('sharding=')[1].split('spec=')[-1]
+  assert 'fsdp' not in text.split('spec=')[-1].split(')')[0]
