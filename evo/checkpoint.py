@@ -19,8 +19,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from evo import faults, lull
 from evo import hosts as hosts_lib
-from evo import lull
 
 PyTree = Any
 
@@ -147,7 +147,10 @@ class Checkpoints:
     self._recent.pop(name, None)
     if not self._hosts.first:
       return
+    self._hosts.fence()
+    faults.point('checkpoint.before_remove')
     (self.directory / f'{name}.json').unlink(missing_ok=True)
+    faults.point('checkpoint.within_remove')
     if (self.directory / name).exists():
       (self.directory / name).rmtree()
 
@@ -170,12 +173,17 @@ class Checkpoints:
   ) -> None:
     tree = jax.tree.map(_fetch, tree)
     if self._hosts.first:
+      self._hosts.fence()
+      faults.point('checkpoint.before_write')
       (self.directory / f'{name}.json').unlink(missing_ok=True)
     with _SAVING, self._checkpointer() as checkpointer:
       checkpointer.save(self.directory / name, tree, force=True)
     if self._hosts.first:
+      self._hosts.fence()
+      faults.point('checkpoint.before_seal')
       seal = {'digest': digest(self.directory / name), 'note': note()}
       (self.directory / f'{name}.json').write_text(json.dumps(seal))
+      faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:
     # Hosts that are named wait for each other over the coordination service;

@@ -13,6 +13,7 @@ from typing import Any
 import tensorstore as ts
 from etils import epath
 
+from evo import faults
 from evo import hosts as hosts_lib
 
 Record = dict[str, Any]
@@ -65,10 +66,8 @@ class Ledger:
     """
     number = len(self.records)
     content = encode(record | {'round': number, 'previous': self._previous})
-    if self._hosts.first and not self._create(number, content):
-      raise RuntimeError(
-        f'{self._path(number)} was written by another process; this one stops'
-      )
+    if self._hosts.first:
+      self._commit(number, content)
     self._previous = hashlib.sha256(content).hexdigest()
     self.records.append(json.loads(content))
     if self._hosts.agree(self._previous) != self._previous:
@@ -110,6 +109,18 @@ class Ledger:
       )
     self._previous = hashlib.sha256(content).hexdigest()
     return record
+
+  def _commit(self, number: int, content: bytes) -> None:
+    self._hosts.fence()
+    faults.point('ledger.before_append')
+    if not self._create(number, content):
+      # Perhaps by who was taken over in that instant, who computed the same.
+      self._hosts.fence()
+      if self._path(number).read_bytes() != content:
+        raise RuntimeError(
+          f'{self._path(number)} was written by another process; this one stops'
+        )
+    faults.point('ledger.after_append')
 
   def _create(self, number: int, content: bytes) -> bool:
     if self._store is None:

@@ -4,6 +4,12 @@ import json
 import pathlib
 from typing import Any
 
+from evo import faults
+from launch import owner
+
+# What may lie there before run.json does.
+_EARLY = ('STOP', owner.NAME, f'{owner.NAME}.__lock', 'run.draft')
+
 
 def check_workdir(
   workdir: pathlib.Path, identity: dict[str, Any], noun: str
@@ -23,7 +29,7 @@ def check_workdir(
   if not workdir.is_dir():
     raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   if not (workdir / 'run.json').exists():
-    if any(path.name != 'STOP' for path in workdir.iterdir()):
+    if any(path.name not in _EARLY for path in workdir.iterdir()):
       raise ValueError(
         f'--workdir={workdir} holds other files; expected an empty folder or'
         f' one of an earlier {noun}'
@@ -82,4 +88,6 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   """Replaces a file at once, so that no reader sees half of it."""
   draft = path.with_suffix('.draft')
   draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
+  faults.point(f'{path.name}.before_replace')
   draft.replace(path)
+  faults.point(f'{path.name}.after_replace')
