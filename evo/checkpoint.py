@@ -147,8 +147,8 @@ class Checkpoints:
     self._recent.pop(name, None)
     if not self._hosts.first:
       return
-    self._hosts.fence()
     faults.point('checkpoint.before_remove')
+    self._hosts.fence()
     (self.directory / f'{name}.json').unlink(missing_ok=True)
     faults.point('checkpoint.within_remove')
     if (self.directory / name).exists():
@@ -173,14 +173,14 @@ class Checkpoints:
   ) -> None:
     tree = jax.tree.map(_fetch, tree)
     if self._hosts.first:
-      self._hosts.fence()
       faults.point('checkpoint.before_write')
+      self._hosts.fence()
       (self.directory / f'{name}.json').unlink(missing_ok=True)
     with _SAVING, self._checkpointer() as checkpointer:
       checkpointer.save(self.directory / name, tree, force=True)
     if self._hosts.first:
-      self._hosts.fence()
       faults.point('checkpoint.before_seal')
+      self._hosts.fence()
       seal = {'digest': digest(self.directory / name), 'note': note()}
       (self.directory / f'{name}.json').write_text(json.dumps(seal))
       faults.point('checkpoint.after_seal')

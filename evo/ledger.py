@@ -111,8 +111,8 @@ class Ledger:
     return record
 
   def _commit(self, number: int, content: bytes) -> None:
-    self._hosts.fence()
     faults.point('ledger.before_append')
+    self._hosts.fence()
     if not self._create(number, content):
       # Perhaps by who was taken over in that instant, who computed the same.
       self._hosts.fence()

@@ -121,10 +121,10 @@ class Owner:
     """Raises Lost if another process holds the workdir by now."""
     holder = read(self._workdir)
     if holder is None or not holder.is_(self._me):
+      by = holder or 'another process, which is done with it,'
       raise Lost(
-        f'{self._workdir} was taken over by {holder or "nobody that is known"}'
-        f' while {self._me} did not answer, so this one ends; expected one'
-        ' search at a time'
+        f'{self._workdir} was taken over by {by} while {self._me} did not'
+        ' answer, so this one ends; expected one search at a time'
       )
 
   def release(self) -> None:

@@ -26,6 +26,7 @@ from absl import flags
 
 from evo import (
   ablation,
+  faults,
   lineage,
   lull,
   pace_figure,
@@ -130,12 +131,14 @@ def _finish(
 ) -> None:
   """Writes what a search leaves."""
   hosts = experiment.engine.hosts
+  faults.point('finish.before_write')
   hosts.fence()
   if best := campaign.champion:
     weights = (best.leg.member, best.stop)
     champion = workdir / 'champion'
     export.write(champion, experiment, best.leg.configuration, weights)
   if hosts.first:
+    faults.point('report.before_write')
     hosts.fence()
     _report(workdir, given, run, experiment, campaign)
   campaign.loop.log(
@@ -249,6 +252,7 @@ def _report(
   (workdir / 'report.md').write_text(
     report.markdown(result, rows, run, improvements)
   )
+  faults.point('summary.before_write')
   summary = summary_lib.summary(result, run, improvements) + '\n'
   (workdir / 'summary.txt').write_text(summary)
   files.write_json(workdir / 'result.json', result)

@@ -174,7 +174,7 @@ def _state(state: Run, now: float) -> str:
 
 
 def _holder(holder: owner.Holder) -> str:
-  words = {True: 'at work', False: 'dead', None: 'out of sight or stopped'}
+  words = {True: 'at work', False: 'dead', None: 'on another host, or stopped'}
   return f'{holder}: {words[holder.works()]}'
 
 
