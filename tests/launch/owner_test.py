@@ -4,6 +4,7 @@ import dataclasses
 import json
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -113,6 +114,19 @@ def test_one_that_was_killed_and_not_yet_buried_is_dead(held_by):
   process.kill()
   os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
   assert holder.works() is False
+  process.communicate()
+
+
+def test_one_that_is_stopped_may_never_wake_and_only_its_beats_tell(held_by):
+  process = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)
+  _, born = owner_lib._process(process.pid)
+  holder = held_by(pid=process.pid, start=born)
+  process.send_signal(signal.SIGSTOP)
+  os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+  assert holder.works() is None
+  process.send_signal(signal.SIGCONT)
+  os.waitid(os.P_PID, process.pid, os.WCONTINUED | os.WNOWAIT)
+  assert holder.works() is True
   process.communicate()
 
 
