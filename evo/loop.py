@@ -55,6 +55,7 @@ class Loop:
     turn: number of the search that runs, or whose findings are verified; a
       cycle has several where a champion did not pass.
     round: number of the next round.
+    resume_at: round up to which nothing is trained again, or -1.
     flops: charged so far.
     tokens: trained on so far.
     stop_reason: why the loop ended before its phases did, or None.
@@ -101,7 +102,7 @@ class Loop:
     self._retention = retention_lib.Retention(
       self._checkpoints, self._ledger, keep
     )
-    self._resume_at, self._begun = self._retention.newest, False
+    self.resume_at, self._begun = self._retention.newest, False
     self.clock = clock_lib.Clock(engine.meter, self._events)
 
   @property
@@ -117,7 +118,7 @@ class Loop:
   @property
   def live(self) -> bool:
     """Whether the states of the current round are on the devices."""
-    return self.round > self._resume_at
+    return self.round > self.resume_at
 
   def decide(self, name: str, value: Any) -> Any:
     """What was decided before the next round: as it stands there, or now.
@@ -201,14 +202,14 @@ class Loop:
     self, legs: list[member_lib.Leg], standing: Record | None
   ) -> list[member_lib.Result]:
     """One round, on the devices or from the ledger."""
-    replay = self.round <= self._resume_at
+    replay = self.round <= self.resume_at
     self.engine.start(legs, replay=replay)
     flops, tokens = self.engine.work()
     self.allowance.executed += flops
     if replay:
       results = self._recorded_results(standing)
       self.engine.settle(results, replay=True)
-      if self.round == self._resume_at:
+      if self.round == self.resume_at:
         self.engine.restore(retention_lib.checkpoint_name(self.round))
       return results
     if not self.clock.running:
@@ -298,7 +299,7 @@ class Loop:
       self._events.write(
         'round', round=number, phase=record['phase'], **self.clock.spent()
       )
-    if record['checkpoint'] and number > self._resume_at:
+    if record['checkpoint'] and number > self.resume_at:
       self._retention.prune(number, self._needed())
       self._over = self._full()
 
