@@ -1,9 +1,10 @@
 """Checkpoints: Orbax directories with digests of our own beside them.
 
 Orbax restores some flipped bits silently, so every checkpoint has a JSON file
-beside it, written last, that holds a digest of all its files. A checkpoint
-without it is not there, and one whose files differ never reaches Orbax. Of
-several hosts each writes the shards that it holds, and the first one the rest.
+beside it, its seal, written last: a note, a digest of all files, and one of the
+seal itself. A checkpoint without it is not there, and one that differs never
+reaches Orbax. Of several hosts each writes the shards that it holds, and the
+first one the rest.
 """
 
 import collections
@@ -27,6 +28,12 @@ PyTree = Any
 # Orbax numbers the saves of a process. One that begins during another, in some
 # other thread, takes that one's number, and both wait for signals in vain.
 _SAVING = threading.Lock()
+
+_SEAL = '.json'
+
+
+class Damaged(Exception):
+  """A checkpoint that was there is missing or not what was saved."""
 
 
 def digest(directory: epath.Path) -> str:
@@ -108,13 +115,23 @@ class Checkpoints:
     def find() -> list[str]:
       if not self.directory.exists():
         return []
-      return sorted(p.stem for p in self.directory.glob('*.json'))
+      return sorted(p.stem for p in self.directory.glob(f'*{_SEAL}'))
 
     return self._hosts.once(find)
 
-  def note(self, name: str) -> dict[str, Any]:
-    """The note saved with a checkpoint."""
-    return self._hosts.once(lambda: self._seal(name)['note'])
+  def note(self, name: str) -> dict[str, Any] | None:
+    """The note saved with a checkpoint; None where its seal is damaged."""
+    self.wait()
+    return self._hosts.once(lambda: self._seal(name)).get('note')
+
+  def written(self, name: str) -> bool:
+    """Whether a checkpoint is there; for notes, which are made in order."""
+    return self._path(name).exists()
+
+  def damage(self, name: str) -> str | None:
+    """What is wrong with a checkpoint, in words; None if it is intact."""
+    self.wait()
+    return self._hosts.once(lambda: self._damage(name))
 
   def restore(self, name: str, abstract: PyTree) -> PyTree:
     """Reads a checkpoint back and verifies it.
@@ -128,45 +145,62 @@ class Checkpoints:
       The arrays, in the structure of `abstract`.
 
     Raises:
-      ValueError: the checkpoint is missing or damaged.
+      Damaged: the checkpoint is missing, or not what was saved.
     """
     if name in self._recent:
       self._recent.move_to_end(name)
       return self._recent[name]
-    self.wait()
     with lull.expected():
-      self._hosts.once(lambda: self._verify(name))
+      if damage := self.damage(name):
+        raise Damaged(damage)
       with self._checkpointer() as checkpointer:
         tree = checkpointer.restore(self.directory / name, abstract)
     self.restores += 1
     return tree
 
-  def remove(self, name: str) -> None:
-    """Deletes a checkpoint, its digest first."""
+  def sweep(self, keep: Callable[[str], bool]) -> None:
+    """Deletes all other checkpoints, and what killed writes left behind."""
     self.wait()
-    self._recent.pop(name, None)
-    if not self._hosts.first:
+    for name in list(self._recent):
+      if not keep(name):
+        del self._recent[name]
+    if not (self._hosts.first and self.directory.exists()):
       return
     faults.point('checkpoint.before_remove')
     self._hosts.fence()
-    (self.directory / f'{name}.json').unlink(missing_ok=True)
-    faults.point('checkpoint.within_remove')
-    if (self.directory / name).exists():
-      (self.directory / name).rmtree()
+    paths = sorted(self.directory.iterdir())
+    sealed = {path.stem for path in paths if path.suffix == _SEAL}
+    # Seals first: without its own a checkpoint is not there.
+    for path in sorted(paths, key=lambda path: path.suffix != _SEAL):
+      name = path.stem if path.suffix == _SEAL else path.name
+      if name in sealed and keep(name):
+        continue
+      if path.is_dir():
+        path.rmtree()
+      else:
+        path.unlink()
+      faults.point('checkpoint.within_remove')
+
+  def _path(self, name: str) -> epath.Path:
+    return self.directory / f'{name}{_SEAL}'
 
   def _seal(self, name: str) -> dict[str, Any]:
-    path = self.directory / f'{name}.json'
-    if not path.exists():
-      raise ValueError(f'checkpoint {name} is missing; expected {path}')
-    return json.loads(path.read_text())
+    """Of a checkpoint; empty where it is damaged."""
+    try:
+      seal = json.loads(self._path(name).read_bytes())
+      intact = seal['digest'] == _of_seal(seal)
+    except (ValueError, KeyError, TypeError):
+      intact = False
+    return seal if intact else {}
 
-  def _verify(self, name: str) -> None:
+  def _damage(self, name: str) -> str | None:
+    if not self.written(name):
+      return f'checkpoint {name} is missing; expected {self._path(name)}'
     directory, seal = self.directory / name, self._seal(name)
-    if not directory.exists() or digest(directory) != seal['digest']:
-      raise ValueError(
-        f'checkpoint {name} is damaged; expected files with digest'
-        f' {seal["digest"]}'
-      )
+    there = seal and directory.is_dir()
+    if there and digest(directory) == seal['files']:
+      return None
+    return f'checkpoint {name} is damaged; expected {directory} as it was saved'
 
   def _write(
     self, name: str, tree: PyTree, note: Callable[[], dict[str, Any]]
@@ -175,14 +209,15 @@ class Checkpoints:
     if self._hosts.first:
       faults.point('checkpoint.before_write')
       self._hosts.fence()
-      (self.directory / f'{name}.json').unlink(missing_ok=True)
+      self._path(name).unlink(missing_ok=True)
     with _SAVING, self._checkpointer() as checkpointer:
       checkpointer.save(self.directory / name, tree, force=True)
     if self._hosts.first:
       faults.point('checkpoint.before_seal')
       self._hosts.fence()
-      seal = {'digest': digest(self.directory / name), 'note': note()}
-      (self.directory / f'{name}.json').write_text(json.dumps(seal))
+      seal = {'files': digest(self.directory / name), 'note': note()}
+      seal['digest'] = _of_seal(seal)
+      self._path(name).write_text(json.dumps(seal))
       faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:
@@ -202,6 +237,11 @@ class Checkpoints:
     size = sum(_bytes(tree) for tree in self._recent.values())
     while size > self._recent_bytes and self._recent:
       size -= _bytes(self._recent.popitem(last=False)[1])
+
+
+def _of_seal(seal: dict[str, Any]) -> str:
+  own = json.dumps([seal['files'], seal['note']], sort_keys=True)
+  return hashlib.sha256(own.encode()).hexdigest()
 
 
 def _files(directory: epath.Path) -> Iterator[epath.Path]:

@@ -7,6 +7,7 @@ device; the arrays follow from a checkpoint.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -327,15 +328,21 @@ class Engine:
     for id in self.seats.tables:
       self._populations.release(id)
 
-  def save(self, name: str) -> None:
-    """Saves all slots, and which members turned out dead in the last round."""
+  def save(self, name: str, note: Callable[[], dict[str, Any]] = dict) -> None:
+    """Saves all slots, and which members turned out dead in the last round.
+
+    Args:
+      name: of the checkpoint.
+      note: gives what its note says beside that, once all before is written.
+    """
     turns = list(self._last.values())
 
-    def note() -> dict[str, list[int]]:
-      return {'dead': sorted(set().union(*(turn.dead() for turn in turns)))}
+    def whole_note() -> dict[str, Any]:
+      dead = set().union(*(turn.dead() for turn in turns))
+      return note() | {'dead': sorted(dead)}
 
     tree = self._populations.snapshot(list(self.seats.tables))
-    self.checkpoints.save(name, tree, note)
+    self.checkpoints.save(name, tree, whole_note)
 
   def restore(self, name: str) -> None:
     """Reads all slots back; the tables must have been replayed up to there."""

@@ -54,6 +54,8 @@ def make_campaign(quadratic_space):
     stop=lambda: None,
     observe=lambda campaign: None,
     steps=100,
+    library=None,
+    keep=2,
     **options,
   ):
     space = space or quadratic_space
@@ -73,6 +75,7 @@ def make_campaign(quadratic_space):
         slots=slots,
         mesh=mesh_lib.make({'member': devices}),
         mapped=mapped,
+        library=library,
       ),
       strategies.make(
         strategy, space, seed=0, population=slots, segments=10, **options
@@ -85,6 +88,7 @@ def make_campaign(quadratic_space):
       arms=arms,
       larger=larger,
       restart=restart if again else None,
+      keep=keep,
       stop=stop,
       observe=observe,
     )

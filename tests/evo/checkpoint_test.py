@@ -80,11 +80,11 @@ def test_a_second_save_of_a_name_replaces_the_first(tmp_path):
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree(1))
 
 
-def test_removing_leaves_nothing(tmp_path):
+def test_what_is_swept_away_leaves_nothing(tmp_path):
   saved = checkpoint.Checkpoints(tmp_path)
   saved.save('a', tree())
   saved.save('b', tree())
-  saved.remove('a')
+  saved.sweep(lambda name: name == 'b')
   assert saved.names() == ['b']
   assert not [path for path in tmp_path.iterdir() if path.stem == 'a']
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_without_its_digest_is_not_there(tmp_path):
   saved.wait()
   (tmp_path / 'a.json').unlink()
   assert saved.names() == []
-  with pytest.raises(ValueError, match='checkpoint a is missing'):
+  with pytest.raises(checkpoint.Damaged, match='checkpoint a is missing'):
     saved.restore('a', abstract(tree()))
 
 
@@ -105,7 +105,7 @@ def test_another_array_than_was_saved_is_damage(tmp_path):
   saved.wait()
   seal = json.loads((tmp_path / 'a.json').read_text())
   (tmp_path / 'a.json').write_text(json.dumps(seal | {'digest': '0' * 64}))
-  with pytest.raises(ValueError, match='checkpoint a is damaged'):
+  with pytest.raises(checkpoint.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -115,7 +115,7 @@ def test_missing_array_files_are_damage(tmp_path):
   saved.wait()
   for path in (tmp_path / 'a').rglob('d/*'):
     path.unlink()
-  with pytest.raises(ValueError, match='checkpoint a is damaged'):
+  with pytest.raises(checkpoint.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -132,7 +132,7 @@ def test_no_flipped_bit_comes_back(tmp_path):
     content[rng.integers(len(content))] ^= 1 << rng.integers(8)
     intact = path.read_bytes()
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='checkpoint a is damaged'):
+    with pytest.raises(checkpoint.Damaged, match='checkpoint a is damaged'):
       saved.restore('a', abstract(tree()))
     path.write_bytes(intact)
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())
