@@ -9,6 +9,7 @@ begins anew.
 """
 
 import dataclasses
+import os
 import pathlib
 import random
 import shutil
@@ -19,7 +20,7 @@ import time
 
 import punisher
 import small
-from absl import app, flags
+from absl import flags
 from outcome import outcome
 
 # Search, gate and ablation; rounds take a fraction of a second.
@@ -117,9 +118,10 @@ class Soak:
     self.ends += 1
 
 
-def main(argv):
+def main():
   """Punishes it for --minutes."""
-  del argv
+  os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # Not yet started.
+  flags.FLAGS(sys.argv)
   seed, minutes = flags.FLAGS.seed, flags.FLAGS.minutes
   folder = pathlib.Path(tempfile.mkdtemp(prefix='soak-'))
   launch = small.launcher(folder / 'cache')
@@ -138,4 +140,4 @@ def main(argv):
 if __name__ == '__main__':
   flags.DEFINE_float('minutes', 30.0, 'How long.')
   flags.DEFINE_integer('seed', 0, 'Of what happens.')
-  app.run(main)
+  main()
