@@ -43,11 +43,11 @@ def test_killed_at_one_point_after_the_other_a_search_ends_the_same(
 
 
 @pytest.fixture(scope='module')
-def soak(launch, small, tmp_path_factory):
+def soak(small, tmp_path_factory):
   """A campaign with ablation to punish; its points and what it comes to."""
   folder = tmp_path_factory.mktemp('soak')
   given = [*small, *soak_lib.CAMPAIGN]
-  return soak_lib.Soak(launch, given, folder, random.Random(0))
+  return soak_lib.Soak(given, folder, random.Random(0))
 
 
 def named():

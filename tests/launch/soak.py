@@ -9,6 +9,8 @@ begins anew.
 """
 
 import dataclasses
+import itertools
+import multiprocessing
 import os
 import pathlib
 import random
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 
+import jax
 import punisher
 import small
 from absl import flags
@@ -27,7 +30,27 @@ from outcome import outcome
 CAMPAIGN = ['--phases=search,confirm,ablate', '--confirm_seeds=6']
 # Seconds: of a start, in which a process may be killed as well, and those after
 # a point in which one is.
-START, AFTER = 4.0, 0.2
+START, AFTER = 2.0, 0.2
+
+_FORKS = multiprocessing.get_context('forkserver')
+# Most of a start is to import these.
+_FORKS.set_forkserver_preload(['launch.search', 'matplotlib.figure', 'soak'])
+
+
+def search(given, cache, said, call):
+  """What a process does: a search, after a call of the punisher."""
+  with open(said, 'w') as file:
+    for number in (1, 2):
+      os.dup2(file.fileno(), number)
+  os.environ |= {'JAX_PLATFORMS': 'cpu', 'XDG_CACHE_HOME': str(cache)}
+  jax.config.update('jax_platforms', 'cpu')
+  if call:
+    name, *values = call
+    getattr(punisher, name)(*values)
+  from launch import search as search_lib
+
+  sys.argv = ['search', *given]
+  search_lib.run()
 
 
 @dataclasses.dataclass
@@ -35,7 +58,6 @@ class Soak:
   """A search that is punished.
 
   Attributes:
-    launch: starts a process, see `small.launcher`.
     given: flags of the search.
     folder: where it happens.
     rng: decides what happens.
@@ -44,7 +66,6 @@ class Soak:
     counts: of what else happened, by name.
   """
 
-  launch: object
   given: list[str]
   folder: pathlib.Path
   rng: random.Random
@@ -56,9 +77,9 @@ class Soak:
 
   def __post_init__(self):
     """Runs it once without punishment."""
-    call = f'note("{self.folder}/points")'
-    process = self._start('unbroken', punisher.prelude(call))
-    self._end(process, 0)
+    self._numbers = itertools.count()
+    call = ('note', str(self.folder / 'points'))
+    self._end(self._start('unbroken', call), 0)
     self.points = (self.folder / 'points').read_text().splitlines()
     self.expected = outcome(self.folder / 'unbroken')
 
@@ -68,48 +89,54 @@ class Soak:
 
   def finish(self):
     """Lets it come to its end."""
-    self._look(self._end(self._start('run'), 0))
+    self._end(self._start('run'), 0)
+    self._look()
 
   def _kill(self):
     """Kills it: before its first point, at one, or a while after it."""
     points = self.rng.randrange(len(self.points))
     seconds = self.rng.random() * (AFTER if points else START)
-    call = f'strike_after({points}, {self.rng.choice((0, seconds))})'
-    process = self._start('run', punisher.prelude(call))
-    if self._end(process, 0, -signal.SIGKILL).returncode:
+    call = ('strike_after', points, self.rng.choice((0, seconds)))
+    if self._end(self._start('run', call), 0, -signal.SIGKILL):
       self.kills += 1
     else:
-      self._look(process)
+      self._look()
 
   def _ask(self):
     """Asks it to end."""
     process = self._start('run')
     time.sleep(START + self.rng.random() * START)
     process.terminate()
-    if not self._end(process, 0, 42, -signal.SIGTERM).returncode:
-      self._look(process)
+    if not self._end(process, 0, 42, -signal.SIGTERM):
+      self._look()
     self.counts['asked'] += 1
 
   def _twice(self):
     """Starts it twice: one goes on, or both find that it has ended."""
     processes = [self._start('run') for _ in range(2)]
-    ends = [self._end(process, 0, 2) for process in processes]
-    assert any(end.returncode == 0 for end in ends)
-    for end in ends:
-      assert end.returncode == 0 or 'is held by' in end.err, end.err
-    self._look(*ends)
+    codes = [self._end(process, 0, 2) for process in processes]
+    assert 0 in codes
+    for process, code in zip(processes, codes):
+      assert code == 0 or 'is held by' in process.said.read_text()
+    self._look()
     self.counts['twice'] += 1
 
-  def _start(self, name, prelude=None):
-    flags = [*self.given, f'--workdir={self.folder}/{name}']
-    return self.launch('search', *flags, wait=False, prelude=prelude)
-
-  def _end(self, process, *codes):
-    process.out, process.err = process.communicate(timeout=300)
-    assert process.returncode in codes, (process.returncode, process.err)
+  def _start(self, name, call=()):
+    given = [*self.given, f'--workdir={self.folder}/{name}']
+    said = self.folder / f'said-{next(self._numbers)}'
+    args = (given, self.folder / 'cache', said, call)
+    process = _FORKS.Process(target=search, args=args)
+    process.said = said
+    process.start()
     return process
 
-  def _look(self, *_):
+  def _end(self, process, *codes):
+    process.join(300)
+    code = process.exitcode
+    assert code in codes, (code, process.said.read_text())
+    return code
+
+  def _look(self):
     """Compares what it came to, and clears it away."""
     found = outcome(self.folder / 'run')
     for name, value in self.expected.items():
@@ -120,13 +147,12 @@ class Soak:
 
 def main():
   """Punishes it for --minutes."""
-  os.environ.setdefault('JAX_PLATFORMS', 'cpu')  # Not yet started.
+  jax.config.update('jax_platforms', 'cpu')
   flags.FLAGS(sys.argv)
   seed, minutes = flags.FLAGS.seed, flags.FLAGS.minutes
   folder = pathlib.Path(tempfile.mkdtemp(prefix='soak-'))
-  launch = small.launcher(folder / 'cache')
   given = [*small.write(folder), *CAMPAIGN]
-  soak = Soak(launch, given, folder, random.Random(seed))
+  soak = Soak(given, folder, random.Random(seed))
   end = time.monotonic() + 60 * minutes
   while time.monotonic() < end:
     soak.punish()
