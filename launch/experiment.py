@@ -33,14 +33,14 @@ class Experiment:
   """What a campaign needs.
 
   Attributes:
-    why: the mesh is the one it is.
+    why: the mesh is the one it is; searches tell it.
   """
 
   trainee: language_model.LanguageModel
   space: space_lib.Space
   strategy: strategy_lib.Strategy
   engine: engine_lib.Engine
-  why: str
+  why: str = ''
 
 
 def prepare_backend(given: dict[str, Any], hosts: int = 1) -> None:

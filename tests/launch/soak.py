@@ -94,7 +94,8 @@ class Soak:
 
   def _kill(self):
     """Kills it: before its first point, at one, or a while after it."""
-    points = self.rng.randrange(len(self.points))
+    # A third of them: so it takes several kills to come to an end.
+    points = self.rng.randrange(len(self.points) // 3)
     seconds = self.rng.random() * (AFTER if points else START)
     call = ('strike_after', points, self.rng.choice((0, seconds)))
     if self._end(self._start('run', call), 0, -signal.SIGKILL):
