@@ -60,26 +60,21 @@ def named():
 
 
 @pytest.mark.slow
-def test_killed_at_any_point_a_campaign_ends_the_same(
-  soak, launch, small, tmp_path
-):
+def test_killed_at_any_point_a_campaign_ends_the_same(soak):
   passed = dict.fromkeys(soak.points)
   assert named() <= set(passed)
-  # Of those that leave out one change each, one will do.
-  files = ('run', 'improvements', 'stack', 'configuration', 'result')
-  kinds = [f'{file}.json' for file in files]
+  # Of the files that leave out one change each, one will do.
+  known = ('run', 'improvements', 'stack', 'configuration', 'result')
   others = [
-    n for n in passed if '.json.' in n and not n.startswith(tuple(kinds))
+    name
+    for name in passed
+    if '.json.' in name and name.split('.')[0] not in known
   ]
-  for name in [n for n in passed if n not in others[2:]]:
-    flags = [*small, *soak_lib.CAMPAIGN, f'--workdir={tmp_path}/{name}']
+  for name in [name for name in passed if name not in others[2:]]:
     nth = (soak.points.count(name) + 1) // 2
-    prelude = punisher.prelude(f'strike("{name}", {nth})')
-    process = launch('search', *flags, prelude=prelude)
-    assert process.returncode == -signal.SIGKILL, (name, process.err)
-    process = launch('search', *flags)
-    assert process.returncode == 0, (name, process.err)
-    assert outcome(tmp_path / name) == soak.expected, name
+    soak.end(soak.start(name, ('strike', name, nth)), -signal.SIGKILL)
+    soak.end(soak.start(name), 0)
+    assert outcome(soak.folder / name) == soak.expected, name
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ class Soak:
     """Runs it once without punishment."""
     self._numbers = itertools.count()
     call = ('note', str(self.folder / 'points'))
-    self._end(self._start('unbroken', call), 0)
+    self.end(self.start('unbroken', call), 0)
     self.points = (self.folder / 'points').read_text().splitlines()
     self.expected = outcome(self.folder / 'unbroken')
 
@@ -89,7 +89,7 @@ class Soak:
 
   def finish(self):
     """Lets it come to its end."""
-    self._end(self._start('run'), 0)
+    self.end(self.start('run'), 0)
     self._look()
 
   def _kill(self):
@@ -98,31 +98,32 @@ class Soak:
     points = self.rng.randrange(len(self.points) // 3)
     seconds = self.rng.random() * (AFTER if points else START)
     call = ('strike_after', points, self.rng.choice((0, seconds)))
-    if self._end(self._start('run', call), 0, -signal.SIGKILL):
+    if self.end(self.start('run', call), 0, -signal.SIGKILL):
       self.kills += 1
     else:
       self._look()
 
   def _ask(self):
     """Asks it to end."""
-    process = self._start('run')
+    process = self.start('run')
     time.sleep(START + self.rng.random() * START)
     process.terminate()
-    if not self._end(process, 0, 42, -signal.SIGTERM):
+    if not self.end(process, 0, 42, -signal.SIGTERM):
       self._look()
     self.counts['asked'] += 1
 
   def _twice(self):
     """Starts it twice: one goes on, or both find that it has ended."""
-    processes = [self._start('run') for _ in range(2)]
-    codes = [self._end(process, 0, 2) for process in processes]
+    processes = [self.start('run') for _ in range(2)]
+    codes = [self.end(process, 0, 2) for process in processes]
     assert 0 in codes
     for process, code in zip(processes, codes):
       assert code == 0 or 'is held by' in process.said.read_text()
     self._look()
     self.counts['twice'] += 1
 
-  def _start(self, name, call=()):
+  def start(self, name, call=()):
+    """Starts the search in a folder of this name; see `search`."""
     given = [*self.given, f'--workdir={self.folder}/{name}']
     said = self.folder / f'said-{next(self._numbers)}'
     args = (given, self.folder / 'cache', said, call)
@@ -131,7 +132,8 @@ class Soak:
     process.start()
     return process
 
-  def _end(self, process, *codes):
+  def end(self, process, *codes):
+    """Waits for the end of a process; its exit code is one of these."""
     process.join(300)
     code = process.exitcode
     assert code in codes, (code, process.said.read_text())
