@@ -20,8 +20,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from evo import disk, lull
 from evo import hosts as hosts_lib
-from evo import lull
 
 PyTree = Any
 
@@ -30,10 +30,6 @@ PyTree = Any
 _SAVING = threading.Lock()
 
 _SEAL = '.json'
-
-
-class Damaged(Exception):
-  """A checkpoint that was there is missing or not what was saved."""
 
 
 def digest(directory: epath.Path) -> str:
@@ -145,14 +141,14 @@ class Checkpoints:
       The arrays, in the structure of `abstract`.
 
     Raises:
-      Damaged: the checkpoint is missing, or not what was saved.
+      disk.Damaged: the checkpoint is missing, or not what was saved.
     """
     if name in self._recent:
       self._recent.move_to_end(name)
       return self._recent[name]
     with lull.expected():
       if damage := self.damage(name):
-        raise Damaged(damage)
+        raise disk.Damaged(damage)
       with self._checkpointer() as checkpointer:
         tree = checkpointer.restore(self.directory / name, abstract)
     self.restores += 1

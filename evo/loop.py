@@ -144,6 +144,10 @@ class Loop:
     """Notes in `events.jsonl` what happened, for people."""
     self._events.write(event, **values)
 
+  def noted(self, event: str) -> list[Record]:
+    """Events of a kind, of all sessions."""
+    return [e for e in self._events.read() if e['event'] == event]
+
   def run(self, phase: str, asker: Asker, account: Account) -> int:
     """Runs a phase until nothing is left to do in it, or a reason to stop.
 
@@ -304,8 +308,11 @@ class Loop:
       self._over = self._full()
 
   def _full(self) -> str | None:
-    """`max_disk` where no room can be made for another checkpoint."""
-    disk, more = self.allowance.disk, self.engine.state_bytes
+    """`max_disk` where no room can be made for another checkpoint.
+
+    And for as much again: members are kept until then, one by one.
+    """
+    disk, more = self.allowance.disk, 2 * self.engine.state_bytes
     if disk is None or self._hosts.once(lambda: disk.has_room(more)):
       return None
     self._retention.prune(self.round - 1, self._needed(), keep=1)

@@ -12,7 +12,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from absl import flags
+from absl import flags, logging
+
+from evo import disk
 
 PRESETS = pathlib.Path(__file__).parent / 'presets'
 SPACES = pathlib.Path(__file__).parent / 'spaces'
@@ -33,6 +35,8 @@ def input_errors() -> Iterator[None]:
   except BrokenPipeError:
     raise
   except (ValueError, OSError) as error:
+    if disk.is_full(error):
+      raise
     raise InputError(str(error)) from error
 
 
@@ -50,6 +54,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
     if len(rest) > 1:
       raise InputError(f'argument {rest[1]!r}; expected flags only')
+    # Orbax logs at length whatever it raises too.
+    logging.set_verbosity(logging.FATAL)
     code = main(rest) or 0
     sys.stdout.flush()
     sys.exit(code)
@@ -60,9 +66,23 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   except InputError as error:
     complain(error)
     sys.exit(BAD_INPUT)
+  except Exception as error:
+    if (line := again(error)) is None:
+      raise
+    complain(line)
+    sys.exit(AGAIN)
 
 
-def complain(error: InputError) -> None:
+def again(error: BaseException) -> str | None:
+  """What to say of an error after which the same command can go on."""
+  if isinstance(error, disk.Damaged):
+    return f'{error}: the same command goes on from an older one'
+  if disk.is_full(error):
+    return 'no space is left; expected some: then the same command goes on'
+  return None
+
+
+def complain(error: InputError | str) -> None:
   """Says in one line what is wrong."""
   line = ' '.join(str(error).split())
   print(f'error: {line}', file=sys.stderr)

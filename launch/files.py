@@ -23,7 +23,9 @@ def check_workdir(
   if not workdir.is_dir():
     raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   if not (workdir / 'run.json').exists():
-    if any(path.name != 'STOP' for path in workdir.iterdir()):
+    # A draft is what a write without room for it leaves.
+    own = ('STOP', 'run.draft')
+    if any(path.name not in own for path in workdir.iterdir()):
       raise ValueError(
         f'--workdir={workdir} holds other files; expected an empty folder or'
         f' one of an earlier {noun}'

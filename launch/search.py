@@ -22,6 +22,7 @@ if __name__ == '__main__':
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import (
   ablation,
@@ -35,8 +36,10 @@ from evo import (
 )
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
+from evo import disk as disk_lib
 from evo import hosts as hosts_lib
 from evo import improvements as improvements_lib
+from evo import ledger as ledger_lib
 from evo import pace as pace_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
@@ -122,6 +125,8 @@ def _nothing_to_do(workdir: pathlib.Path, given: dict[str, Any]) -> str | None:
     ValueError: the workdir holds something else.
   """
   files.check_workdir(workdir, settings.identity(given), 'search')
+  for folder in workdir.glob(f'{transfer.PHASE}/*/ledger'):
+    ledger_lib.Ledger(folder)  # Now, rather than in the middle of the run.
   if (workdir / 'STOP').exists():
     return f'{workdir}/STOP is there from before: delete it to go on.\n'
   if _finished(workdir, given):
@@ -158,9 +163,8 @@ def _campaign(
     experiment.engine,
     experiment.strategy,
     given['workdir'],
-    bounds=bounds_lib.Bounds(
-      given['max_members'] or None, given['max_flops'], given['max_minutes']
-    ),
+    bounds=_bounds(given, experiment),
+    keep=given['keep'],
     phases=plan.phases(given),
     seed=given['seed'],
     larger=larger,
@@ -169,6 +173,28 @@ def _campaign(
     ),
     stop=cluster.reason,
     observe=display.update,
+  )
+
+
+def _bounds(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> bounds_lib.Bounds:
+  """The bounds of the flags.
+
+  Raises:
+    ValueError: the one on disk leaves no room for the checkpoints.
+  """
+  disk = None
+  if given['max_disk_gb'] is not None:
+    least = 3 * experiment.engine.state_bytes / 1e9
+    room = given['max_disk_gb'] > least
+    settings.require(
+      given, 'max_disk_gb', room, f'more than {least:.2g}, three checkpoints'
+    )
+    folder = epath.Path(given['workdir'])
+    disk = disk_lib.Disk(folder, 1e9 * given['max_disk_gb'])
+  return bounds_lib.Bounds(
+    given['max_members'] or None, given['max_flops'], given['max_minutes'], disk
   )
 
 
@@ -198,6 +224,7 @@ def _report(
     details=details,
     larger=larger,
   )
+  result['damaged'] = len(campaign.loop.noted('damaged'))
   result['bounds'] = {name: given[name] for name in settings.BOUNDS}
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
