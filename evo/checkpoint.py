@@ -20,7 +20,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import disk, lull
+from evo import failure, lull
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -141,14 +141,14 @@ class Checkpoints:
       The arrays, in the structure of `abstract`.
 
     Raises:
-      disk.Damaged: the checkpoint is missing, or not what was saved.
+      failure.Damaged: the checkpoint is missing, or not what was saved.
     """
     if name in self._recent:
       self._recent.move_to_end(name)
       return self._recent[name]
     with lull.expected():
       if damage := self.damage(name):
-        raise disk.Damaged(damage)
+        raise failure.Damaged(damage)
       with self._checkpointer() as checkpointer:
         tree = checkpointer.restore(self.directory / name, abstract)
     self.restores += 1

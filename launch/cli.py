@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 from absl import flags, logging
 
-from evo import disk
+from evo import failure
 
 PRESETS = pathlib.Path(__file__).parent / 'presets'
 SPACES = pathlib.Path(__file__).parent / 'spaces'
@@ -35,7 +35,7 @@ def input_errors() -> Iterator[None]:
   except BrokenPipeError:
     raise
   except (ValueError, OSError) as error:
-    if disk.is_full(error):
+    if failure.is_full(error):
       raise
     raise InputError(str(error)) from error
 
@@ -75,9 +75,11 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 
 def again(error: BaseException) -> str | None:
   """What to say of an error after which the same command can go on."""
-  if isinstance(error, disk.Damaged):
+  if isinstance(error, failure.Damaged):
     return f'{error}: the same command goes on from an older one'
-  if disk.is_full(error):
+  if isinstance(error, failure.Failed):
+    return f'{error}: the same command tries it once more at most'
+  if failure.is_full(error):
     return 'no space is left; expected some: then the same command goes on'
   return None
 

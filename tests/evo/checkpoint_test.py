@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from evo import checkpoint, disk
+from evo import checkpoint, failure
 from evo import mesh as mesh_lib
 
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_without_its_digest_is_not_there(tmp_path):
   saved.wait()
   (tmp_path / 'a.json').unlink()
   assert saved.names() == []
-  with pytest.raises(disk.Damaged, match='checkpoint a is missing'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is missing'):
     saved.restore('a', abstract(tree()))
 
 
@@ -105,7 +105,7 @@ def test_another_array_than_was_saved_is_damage(tmp_path):
   saved.wait()
   seal = json.loads((tmp_path / 'a.json').read_text())
   (tmp_path / 'a.json').write_text(json.dumps(seal | {'digest': '0' * 64}))
-  with pytest.raises(disk.Damaged, match='checkpoint a is damaged'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -115,7 +115,7 @@ def test_missing_array_files_are_damage(tmp_path):
   saved.wait()
   for path in (tmp_path / 'a').rglob('d/*'):
     path.unlink()
-  with pytest.raises(disk.Damaged, match='checkpoint a is damaged'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -132,7 +132,7 @@ def test_no_flipped_bit_comes_back(tmp_path):
     content[rng.integers(len(content))] ^= 1 << rng.integers(8)
     intact = path.read_bytes()
     path.write_bytes(content)
-    with pytest.raises(disk.Damaged, match='checkpoint a is damaged'):
+    with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
       saved.restore('a', abstract(tree()))
     path.write_bytes(intact)
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())

@@ -3,7 +3,6 @@
 import itertools
 import os
 import shutil
-import subprocess
 
 import jax
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from etils import epath
 
 from evo import bounds as bounds_lib
-from evo import disk, ledger, loop
+from evo import disk, failure, ledger, loop
 from models import quadratic
 
 # Evolution keeps the states of parents beside the checkpoints of rounds.
@@ -32,26 +31,6 @@ class Heavy(quadratic.Quadratic):
 
   def evaluate(self, structure, data, h, state):
     return super().evaluate(structure, data, h, state[0])
-
-
-@pytest.fixture
-def tmpfs(tmp_path):
-  """Gives a folder so many bytes of disk, and other ones when called again."""
-  folder = tmp_path / 'small'
-  folder.mkdir()
-  mounted = []
-
-  def size(size):
-    how = f'{"remount," if mounted else ""}size={size}'
-    mount = ['mount', '-t', 'tmpfs', '-o', how, 'tmpfs', str(folder)]
-    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
-      pytest.skip('this user cannot mount')
-    mounted.append(size)
-    return folder
-
-  yield size
-  if mounted:
-    subprocess.run(['umount', '--lazy', str(folder)], check=True)
 
 
 def outcome(campaign, workdir):
@@ -82,7 +61,7 @@ def test_out_of_disk_at_ten_points_a_run_goes_on_once_there_is_room(
     workdir = folder / str(int(size))
     with pytest.raises(Exception) as raised:
       make_campaign(workdir, library=library, **SEARCH).run()
-    assert disk.is_full(raised.value)
+    assert failure.is_full(raised.value)
     reached.add(len(list((workdir / 'ledger').glob('*.json'))))
     tmpfs(64 << 20)
     again = make_campaign(workdir, library=library, **SEARCH)
@@ -144,18 +123,6 @@ def test_a_bound_on_disk_stops_a_run_that_a_larger_one_lets_go_on(
   assert 0 < len(before) < len(records)
   assert run(1e9) == 'max_members'
   assert ledger.Ledger(parts / 'ledger').records == records
-
-
-def test_only_full_storage_is_taken_for_it():
-  full = OSError(28, 'No space left on device')
-  assert disk.is_full(full)
-  assert disk.is_full(ValueError("write: No space left on device ['28']"))
-  try:
-    raise RuntimeError('saving') from full
-  except RuntimeError as error:
-    assert disk.is_full(error)
-  assert not disk.is_full(OSError(2, 'No such file'))
-  assert not disk.is_full(ValueError('RESOURCE_EXHAUSTED: out of memory'))
 
 
 def test_the_bytes_of_a_folder_are_those_of_all_its_files(tmp_path):
