@@ -6,7 +6,7 @@ ledger: they are counted in the events, and only what they lead to is recorded.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from evo import failure as failure_lib
 from evo import hosts as hosts_lib
@@ -46,11 +46,11 @@ class Attempts:
 
     self._failures: list[tuple[int, str]] = hosts.once(find)
 
-  def spent(self) -> dict[int, str]:
-    """Why, by species, those are refused that failed twice in this round."""
+  def spent(self, working: Iterable[int]) -> dict[int, str]:
+    """Why species at work are refused: those that failed twice in this round."""
     return {
-      id: f'it failed twice: {reason}'
-      for id, reason in self._failures
+      id: f'it failed twice: {dict(self._failures)[id]}'
+      for id in working
       if self._count(id) >= _MOST and not self._catalogue.is_baseline(id)
     }
 

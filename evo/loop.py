@@ -251,7 +251,8 @@ class Loop:
     """
     seats, reasons = self.engine.seats, {}
     if standing is None:
-      reasons = self._attempts.spent()
+      working = {seats.species(leg).id for leg in seats.legs}
+      reasons = self._attempts.spent(sorted(working))
     else:
       for result in self._recorded_results(standing):
         if result.status == member_lib.INFEASIBLE:
