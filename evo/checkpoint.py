@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import faults, lull
+from evo import failure, faults, lull
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -32,10 +32,6 @@ PyTree = Any
 _SAVING = threading.Lock()
 
 _SEAL = '.json'
-
-
-class Damaged(Exception):
-  """A checkpoint that was there is missing or not what was saved."""
 
 
 def digest(directory: epath.Path) -> str:
@@ -150,14 +146,14 @@ class Checkpoints:
       The arrays, in the structure of `abstract`.
 
     Raises:
-      Damaged: the checkpoint is missing, or not what was saved.
+      failure.Damaged: the checkpoint is missing, or not what was saved.
     """
     if name in self._recent:
       self._recent.move_to_end(name)
       return self._recent[name]
     with lull.expected():
       if damage := self.damage(name):
-        raise Damaged(damage)
+        raise failure.Damaged(damage)
       with self._checkpointer() as checkpointer:
         place = self._hosts.once(lambda: self._seal(name)['place'])
         tree = checkpointer.restore(self.directory / place, abstract)

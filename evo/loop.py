@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from etils import epath
 
+from evo import attempts as attempts_lib
 from evo import bounds as bounds_lib
 from evo import clock as clock_lib
 from evo import engine as engine_lib
@@ -104,6 +105,9 @@ class Loop:
     )
     self.resume_at, self._begun = self._retention.newest, False
     self.clock = clock_lib.Clock(engine.meter, self._events)
+    self._attempts = attempts_lib.Attempts(
+      self._events, self._hosts, engine.catalogue, self._ledger
+    )
 
   @property
   def records(self) -> list[Record]:
@@ -143,6 +147,10 @@ class Loop:
   def log(self, event: str, **values: Any) -> None:
     """Notes in `events.jsonl` what happened, for people."""
     self._events.write(event, **values)
+
+  def noted(self, event: str) -> list[Record]:
+    """Events of a kind, of all sessions."""
+    return [e for e in self._events.read() if e['event'] == event]
 
   def run(self, phase: str, asker: Asker, account: Account) -> int:
     """Runs a phase until nothing is left to do in it, or a reason to stop.
@@ -187,6 +195,7 @@ class Loop:
   def finish(self) -> None:
     """Commits the last round and waits for storage."""
     with lull.expected():
+      self.engine.check()
       self._flush()
       self._checkpoints.wait()
 
@@ -204,6 +213,8 @@ class Loop:
     """One round, on the devices or from the ledger."""
     replay = self.round <= self.resume_at
     self.engine.start(legs, replay=replay)
+    if not replay:
+      self._retire(standing)
     flops, tokens = self.engine.work()
     self.allowance.executed += flops
     if replay:
@@ -212,15 +223,43 @@ class Loop:
       if self.round == self.resume_at:
         self.engine.restore(retention_lib.checkpoint_name(self.round))
       return results
-    if not self.clock.running:
-      self.engine.compile()
-    self.clock.dispatched()
-    self.engine.dispatch()
-    self._flush()  # The last round is committed while this one trains.
-    results = self._standing_results(self.engine.collect(), standing)
+    with self._attempts.failing():
+      results = self._standing_results(self._train(), standing)
     self.clock.collected(flops, tokens)
     self.engine.settle(results)
     return results
+
+  def _train(self) -> list[member_lib.Result]:
+    """One round on the devices."""
+    if not self.clock.running:
+      self.engine.compile()
+    self.clock.dispatched()
+    try:
+      self.engine.dispatch()
+    finally:
+      # The last round, if it ended well, is committed while this one trains,
+      # and whatever becomes of it.
+      self.engine.check()
+      self._flush()
+    return self.engine.collect()
+
+  def _retire(self, standing: Record | None) -> None:
+    """Refuses the species that fail here, as the record says or as events do.
+
+    After the legs have started: a replay, which refuses them with their
+    results, must find the others in the same slots.
+    """
+    seats, reasons = self.engine.seats, {}
+    if standing is None:
+      working = {seats.species(leg).id for leg in seats.legs}
+      reasons = self._attempts.spent(sorted(working))
+    else:
+      for result in self._recorded_results(standing):
+        if result.status == member_lib.INFEASIBLE:
+          reasons[seats.species(result.leg).id] = 'it failed here before'
+    for id, reason in reasons.items():
+      if not self.engine.catalogue.species[id].refusal:
+        seats.refuse(id, reason)
 
   def _standing_results(
     self, results: list[member_lib.Result], standing: Record | None
@@ -304,8 +343,11 @@ class Loop:
       self._over = self._full()
 
   def _full(self) -> str | None:
-    """`max_disk` where no room can be made for another checkpoint."""
-    disk, more = self.allowance.disk, self.engine.state_bytes
+    """`max_disk` where no room can be made for another checkpoint.
+
+    And for as much again: members are kept until then, one by one.
+    """
+    disk, more = self.allowance.disk, 2 * self.engine.state_bytes
     if disk is None or self._hosts.once(lambda: disk.has_room(more)):
       return None
     self._retention.prune(self.round - 1, self._needed(), keep=1)

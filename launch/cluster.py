@@ -84,6 +84,9 @@ def join(
     _exit(cli.BAD_INPUT)
   except BaseException as error:
     watchdog.convict(error)
+    if line := cli.again(error):
+      cli.complain(line)
+      _exit(cli.AGAIN)
     traceback.print_exc()
     _exit(1)
 

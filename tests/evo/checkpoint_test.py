@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from evo import checkpoint
+from evo import checkpoint, failure
 from evo import hosts as hosts_lib
 from evo import mesh as mesh_lib
 
@@ -135,7 +135,7 @@ def test_a_checkpoint_without_its_digest_is_not_there(tmp_path):
   saved.wait()
   (tmp_path / 'a.json').unlink()
   assert saved.names() == []
-  with pytest.raises(checkpoint.Damaged, match='checkpoint a is missing'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is missing'):
     saved.restore('a', abstract(tree()))
 
 
@@ -145,7 +145,7 @@ def test_another_array_than_was_saved_is_damage(tmp_path):
   saved.wait()
   seal = json.loads((tmp_path / 'a.json').read_text())
   (tmp_path / 'a.json').write_text(json.dumps(seal | {'digest': '0' * 64}))
-  with pytest.raises(checkpoint.Damaged, match='checkpoint a is damaged'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -155,7 +155,7 @@ def test_missing_array_files_are_damage(tmp_path):
   saved.wait()
   for path in directory(tmp_path, 'a').rglob('d/*'):
     path.unlink()
-  with pytest.raises(checkpoint.Damaged, match='checkpoint a is damaged'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -174,7 +174,7 @@ def test_no_flipped_bit_comes_back(tmp_path):
     content[rng.integers(len(content))] ^= 1 << rng.integers(8)
     intact = path.read_bytes()
     path.write_bytes(content)
-    with pytest.raises(checkpoint.Damaged, match='checkpoint a is damaged'):
+    with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
       saved.restore('a', abstract(tree()))
     path.write_bytes(intact)
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())
