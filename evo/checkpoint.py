@@ -204,7 +204,8 @@ class Checkpoints:
     with _SAVING, self._checkpointer() as checkpointer:
       checkpointer.save(self.directory / name, tree, force=True)
     if self._hosts.first:
-      seal = {'files': digest(self.directory / name), 'note': note()}
+      said = json.loads(json.dumps(note()))  # As it will be read.
+      seal = {'files': digest(self.directory / name), 'note': said}
       seal['digest'] = _of_seal(seal)
       self._path(name).write_text(json.dumps(seal))
 

@@ -4,6 +4,10 @@ import json
 import pathlib
 from typing import Any
 
+# What may be in a workdir before its run is: a draft is what a write leaves that
+# found no room.
+_BEFORE = ('STOP', 'preflight.json', 'run.draft')
+
 
 def check_workdir(
   workdir: pathlib.Path, identity: dict[str, Any], noun: str
@@ -23,9 +27,7 @@ def check_workdir(
   if not workdir.is_dir():
     raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   if not (workdir / 'run.json').exists():
-    # A draft is what a write without room for it leaves.
-    own = ('STOP', 'run.draft')
-    if any(path.name not in own for path in workdir.iterdir()):
+    if any(path.name not in _BEFORE for path in workdir.iterdir()):
       raise ValueError(
         f'--workdir={workdir} holds other files; expected an empty folder or'
         f' one of an earlier {noun}'

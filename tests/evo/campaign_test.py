@@ -587,6 +587,21 @@ def test_a_stopped_run_goes_on_to_the_records_of_an_unbroken_one(
   )
 
 
+@each_strategy
+@pytest.mark.parametrize('devices', [(2, 4), (4, 1)])
+def test_a_stopped_run_goes_on_over_other_devices(
+  tmp_path, make_campaign, strategy, options, devices
+):
+  before, behind = devices
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  make_campaign(whole, strategy, **options).run()
+  for rounds in (7, 9):
+    own = options | {'devices': before, 'stop': after(rounds)}
+    make_campaign(parts, strategy, **own).run()
+  make_campaign(parts, strategy, **options | {'devices': behind}).run()
+  assert records(parts) == records(whole)
+
+
 def test_rounds_up_to_the_checkpoint_are_not_trained_again(
   tmp_path, make_campaign, monkeypatch
 ):
