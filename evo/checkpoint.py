@@ -3,14 +3,16 @@
 Orbax restores some flipped bits silently, so every checkpoint has a JSON file
 beside it, its seal, written last: a note, a digest of all files, and one of the
 seal itself. A checkpoint without it is not there, and one that differs never
-reaches Orbax. Of several hosts each writes the shards that it holds, and the
-first one the rest.
+reaches Orbax. The seal also names the directory, which is new each time: whoever
+still writes, though another process has taken the run over, spoils nothing. Of
+several hosts each writes the shards that it holds, and the first one the rest.
 """
 
 import collections
 import concurrent.futures
 import hashlib
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import failure, lull
+from evo import failure, faults, lull
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -96,7 +98,10 @@ class Checkpoints:
     """
     if remember:
       self._remember(name, tree)
-    self._pending[name] = self._writer.submit(self._write, name, tree, note)
+    place = f'{name}.{self._hosts.agree(secrets.token_hex(4))}'
+    self._pending[name] = self._writer.submit(
+      self._write, name, tree, note, place
+    )
 
   def wait(self) -> None:
     """Waits until all that was saved is on storage; raises if it failed."""
@@ -150,7 +155,8 @@ class Checkpoints:
       if damage := self.damage(name):
         raise failure.Damaged(damage)
       with self._checkpointer() as checkpointer:
-        tree = checkpointer.restore(self.directory / name, abstract)
+        place = self._hosts.once(lambda: self._seal(name)['place'])
+        tree = checkpointer.restore(self.directory / place, abstract)
     self.restores += 1
     return tree
 
@@ -162,17 +168,22 @@ class Checkpoints:
         del self._recent[name]
     if not (self._hosts.first and self.directory.exists()):
       return
+    faults.point('checkpoint.before_remove')
+    self._hosts.fence()
     paths = sorted(self.directory.iterdir())
-    sealed = {path.stem for path in paths if path.suffix == _SEAL}
+    sealed = [path.stem for path in paths if path.suffix == _SEAL]
+    kept = [name for name in sealed if keep(name)]
+    stay = {f'{name}{_SEAL}' for name in kept}
+    stay |= {self._seal(name).get('place') for name in kept}
     # Seals first: without its own a checkpoint is not there.
     for path in sorted(paths, key=lambda path: path.suffix != _SEAL):
-      name = path.stem if path.suffix == _SEAL else path.name
-      if name in sealed and keep(name):
+      if path.name in stay:
         continue
       if path.is_dir():
         path.rmtree()
       else:
         path.unlink()
+      faults.point('checkpoint.within_remove')
 
   def _path(self, name: str) -> epath.Path:
     return self.directory / f'{name}{_SEAL}'
@@ -189,25 +200,37 @@ class Checkpoints:
   def _damage(self, name: str) -> str | None:
     if not self.written(name):
       return f'checkpoint {name} is missing; expected {self._path(name)}'
-    directory, seal = self.directory / name, self._seal(name)
+    seal = self._seal(name)
+    directory = self.directory / seal.get('place', name)
     there = seal and directory.is_dir()
     if there and digest(directory) == seal['files']:
       return None
     return f'checkpoint {name} is damaged; expected {directory} as it was saved'
 
   def _write(
-    self, name: str, tree: PyTree, note: Callable[[], dict[str, Any]]
+    self,
+    name: str,
+    tree: PyTree,
+    note: Callable[[], dict[str, Any]],
+    place: str,
   ) -> None:
     tree = jax.tree.map(_fetch, tree)
     if self._hosts.first:
-      self._path(name).unlink(missing_ok=True)
+      faults.point('checkpoint.before_write')
+      self._hosts.fence()
     with _SAVING, self._checkpointer() as checkpointer:
-      checkpointer.save(self.directory / name, tree, force=True)
+      checkpointer.save(self.directory / place, tree)
     if self._hosts.first:
+      faults.point('checkpoint.before_seal')
+      self._hosts.fence()
+      files = digest(self.directory / place)
       said = json.loads(json.dumps(note()))  # As it will be read.
-      seal = {'files': digest(self.directory / name), 'note': said}
+      seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)
-      self._path(name).write_text(json.dumps(seal))
+      draft = self.directory / f'{place}.draft'
+      draft.write_text(json.dumps(seal))
+      draft.replace(self._path(name))
+      faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:
     # Hosts that are named wait for each other over the coordination service;
@@ -229,7 +252,8 @@ class Checkpoints:
 
 
 def _of_seal(seal: dict[str, Any]) -> str:
-  own = json.dumps([seal['files'], seal['note']], sort_keys=True)
+  own = [seal[key] for key in ('place', 'files', 'note')]
+  own = json.dumps(own, sort_keys=True)
   return hashlib.sha256(own.encode()).hexdigest()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import tensorstore as ts
 from etils import epath
 
+from evo import faults
 from evo import hosts as hosts_lib
 
 Record = dict[str, Any]
@@ -77,10 +78,8 @@ class Ledger:
     whole = self._whole(number, record)
     own = digest(whole)
     content = encode(whole | {'digest': own})
-    if self._hosts.first and not self._create(number, content):
-      raise RuntimeError(
-        f'{self._path(number)} was written by another process; this one stops'
-      )
+    if self._hosts.first:
+      self._commit(number, content)
     self.digests.append(own)
     self.records.append(json.loads(encode(whole)))
     if self._hosts.agree(own) != own:
@@ -136,6 +135,18 @@ class Ledger:
       )
     self.digests.append(own)
     self.records.append(record)
+
+  def _commit(self, number: int, content: bytes) -> None:
+    faults.point('ledger.before_append')
+    self._hosts.fence()
+    if not self._create(number, content):
+      # Perhaps by who was taken over in that instant, who computed the same.
+      self._hosts.fence()
+      if self._path(number).read_bytes() != content:
+        raise RuntimeError(
+          f'{self._path(number)} was written by another process; this one stops'
+        )
+    faults.point('ledger.after_append')
 
   def _create(self, number: int, content: bytes) -> bool:
     if self._store is None:

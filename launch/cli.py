@@ -45,6 +45,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   # XLA's loader reports machine features at length whenever it reads the
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  # Else it would make folders of its own in two other places of the home.
+  os.environ.setdefault('MPLCONFIGDIR', str(cache() / 'matplotlib'))
   if {'--help', '-h'} & set(sys.argv[1:]):
     module = sys.modules[main.__module__]
     print(module.__doc__, flags.FLAGS.module_help(module), sep='\n')
@@ -82,6 +84,12 @@ def again(error: BaseException) -> str | None:
   if failure.is_full(error):
     return 'no space is left; expected some: then the same command goes on'
   return None
+
+
+def cache() -> pathlib.Path:
+  """Where programs that were compiled are kept; all else is in workdirs."""
+  home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(home) / 'datapoint'
 
 
 def complain(error: InputError | str) -> None:

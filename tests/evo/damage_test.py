@@ -118,7 +118,9 @@ def test_no_damage_of_a_hundred_passes_unseen(damage):
 def test_the_next_older_checkpoint_is_used_and_it_is_said(damage):
   workdir, rng = damage.copy(), np.random.default_rng(0)
   newest = sorted((workdir / 'checkpoints').glob('round-*.json'))[-1]
-  for path in files(newest.with_suffix('')):
+  places = (workdir / 'checkpoints').glob(f'{newest.stem}.*')
+  (place,) = (path for path in places if path.is_dir())
+  for path in files(place):
     flip(path, rng)
   campaign = damage.campaign(workdir)
   assert campaign.loop.resume_at == int(newest.stem[-8:]) - 5
@@ -180,4 +182,4 @@ def test_what_killed_writes_left_is_removed(damage):
     'member-9-9',
   }
   newest = f'round-{campaign.loop.resume_at:08d}'
-  assert {newest, f'{newest}.json'} < left
+  assert f'{newest}.json' in left

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+from evo import hosts as hosts_lib
 from evo import ledger
 
 
@@ -125,3 +126,28 @@ def test_events_survive_a_torn_line(tmp_path):
   with (tmp_path / 'events.jsonl').open('a') as file:
     file.write('{"event": "ro')
   assert [event['event'] for event in events.read()] == ['start']
+
+
+def test_a_record_that_stands_already_is_taken_if_it_is_the_same(tmp_path):
+  first, second = (ledger.Ledger(tmp_path) for _ in range(2))
+  first.append({'phase': 'search', 'asked': 1})
+  before = (tmp_path / '00000000.json').read_bytes()
+  second.append({'phase': 'search', 'asked': 1})
+  assert second.records == first.records
+  first.append({'phase': 'search', 'asked': 2})
+  with pytest.raises(RuntimeError, match='written by another process'):
+    second.append({'phase': 'search', 'asked': 3})
+  assert (tmp_path / '00000000.json').read_bytes() == before
+  assert ledger.Ledger(tmp_path).records == first.records
+
+
+def test_who_lost_the_workdir_writes_no_record_nor_takes_one(tmp_path):
+  def lost():
+    raise ValueError('taken over')
+
+  hosts = hosts_lib.Hosts()
+  book = ledger.Ledger(tmp_path, hosts)
+  hosts.fence = lost
+  with pytest.raises(ValueError, match='taken over'):
+    book.append({'phase': 'search'})
+  assert list(tmp_path.iterdir()) == []
