@@ -61,6 +61,7 @@ setuptools.setup(
       'evo-sample = launch.sample:run',
       'evo-space = launch.space:run',
       'evo-compare = launch.compare:run',
+      'evo-preflight = launch.preflight:run',
       'evo-replay = launch.replay:run',
       'evo-train = launch.train:run',
     ]

@@ -6,11 +6,13 @@ ledger: they are counted in the events, and only what they lead to is recorded.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from evo import failure as failure_lib
 from evo import hosts as hosts_lib
 from evo import ledger as ledger_lib
+from evo import member as member_lib
+from evo import seats as seats_lib
 from evo import species as species_lib
 
 EVENT = 'failed'
@@ -46,13 +48,27 @@ class Attempts:
 
     self._failures: list[tuple[int, str]] = hosts.once(find)
 
-  def spent(self, working: Iterable[int]) -> dict[int, str]:
-    """Why species at work are refused: those that failed twice in this round."""
-    return {
-      id: f'it failed twice: {dict(self._failures)[id]}'
-      for id in working
-      if self._count(id) >= _MOST and not self._catalogue.is_baseline(id)
-    }
+  def retire(
+    self, seats: seats_lib.Seats, ended: list[member_lib.Result] | None
+  ) -> None:
+    """Refuses the species that fail in a round that is about to be trained.
+
+    After the legs have started: a replay, which refuses them with their
+    results, must find the others in the same slots.
+
+    Args:
+      seats: of the species.
+      ended: results of the round that stand; None where there are none yet, and
+        what failed twice is refused.
+    """
+    if ended is None:
+      reasons = self._spent({seats.species(leg).id for leg in seats.legs})
+    else:
+      lost = [r.leg for r in ended if r.status == member_lib.INFEASIBLE]
+      reasons = {seats.species(leg).id: 'it failed here before' for leg in lost}
+    for id, reason in sorted(reasons.items()):
+      if not self._catalogue.species[id].refusal:
+        seats.refuse(id, reason)
 
   @contextlib.contextmanager
   def failing(self) -> Iterator[None]:
@@ -76,6 +92,14 @@ class Attempts:
         reason=failed.reason,
       )
       raise
+
+  def _spent(self, working: set[int]) -> dict[int, str]:
+    """Why, by species, those at work are refused that failed twice here."""
+    return {
+      id: f'it failed twice: {dict(self._failures)[id]}'
+      for id in working
+      if self._count(id) >= _MOST and not self._catalogue.is_baseline(id)
+    }
 
   def _count(self, id: int) -> int:
     """How often a species failed in the round that comes next."""

@@ -224,9 +224,12 @@ class Checkpoints:
       faults.point('checkpoint.before_seal')
       self._hosts.fence()
       files = digest(self.directory / place)
-      seal = {'place': place, 'files': files, 'note': note()}
+      said = json.loads(json.dumps(note()))  # As it will be read.
+      seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)
-      self._path(name).write_text(json.dumps(seal))
+      draft = self.directory / f'{place}.draft'
+      draft.write_text(json.dumps(seal))
+      draft.replace(self._path(name))
       faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:

@@ -29,8 +29,8 @@ class Chip:
       have.
     bandwidth: of memory, bytes a second.
     link: of a link to a neighbour, bytes a second one way.
-    scheduled: cores for which the compiler counts cycles as one; for v4 it
-      counts those of one core, though the chip's two share the work.
+    configuration: under which the compiler takes the chip for one device; v4
+      has two cores that others take for two.
   """
 
   name: str
@@ -39,17 +39,17 @@ class Chip:
   usable: float
   bandwidth: float
   link: float
-  scheduled: int = 1
+  configuration: str = 'default'
 
   def seconds(self, program: hlo.Module) -> float:
     """Estimate for one run, what carries no cycles (kernels) left out."""
-    return program.total(_cycles) / self.clock / self.scheduled
+    return program.total(_cycles) / self.clock
 
 
 CHIPS = {
   chip.name: chip
   for chip in (
-    Chip('v4', 275e12, 1.05e9, 30.75 * _GIB, 1.23e12, 4.5e10, 2),
+    Chip('v4', 275e12, 1.05e9, 30.75 * _GIB, 1.23e12, 4.5e10, 'megacore'),
     Chip('v5e', 197e12, 1.5e9, 15.75 * _GIB, 8.2e11, 4.5e10),
     Chip('v5p', 459e12, 1.75e9, 95.74 * _GIB, 2.77e12, 9e10),
     Chip('v6e', 920e12, 1.75e9, 31.25 * _GIB, 1.64e12, 9e10),

@@ -339,17 +339,18 @@ class Engine:
       self._populations.release(id)
 
   def save(self, name: str, note: Callable[[], dict[str, Any]] = dict) -> None:
-    """Saves all slots, and which members turned out dead in the last round.
+    """Saves all slots, whose they are, and who died in the last round.
 
     Args:
       name: of the checkpoint.
       note: gives what its note says beside that, once all before is written.
     """
     turns = list(self._last.values())
+    states = {id: table.states for id, table in self.seats.tables.items()}
 
     def whole_note() -> dict[str, Any]:
       dead = set().union(*(turn.dead() for turn in turns))
-      return note() | {'dead': sorted(dead)}
+      return note() | {'dead': sorted(dead), 'states': states}
 
     tree = self._populations.snapshot(list(self.seats.tables))
     self.checkpoints.save(name, tree, whole_note)
@@ -360,8 +361,12 @@ class Engine:
     abstract = self._populations.abstract(live)
     states = self.checkpoints.restore(name, abstract)
     self._populations.restore(states, live)
-    dead = self.checkpoints.note(name)['dead']
+    note = self.checkpoints.note(name)
     for id, table in self.seats.tables.items():
+      rows = table.reseat(note['states'][str(id)])
+      if rows != list(range(len(rows))):
+        self._populations[id].inherit(np.array(rows))
+      dead = note['dead']
       losses = [np.nan if x and x.member in dead else 0.0 for x in table.legs]
       self._last[id] = round_lib.Turn(table.legs, np.array(losses), {})
 

@@ -7,6 +7,7 @@ their condition compares with.
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Callable, Iterator
 
@@ -17,6 +18,7 @@ _CALLED = re.compile(r'(?:calls|to_apply)=%?([\w.\-]+)')
 _BRANCHES = re.compile(r'branch_computations=\{([^}]*)\}')
 _TWO = re.compile(r'(?:true|false)_computation=%?([\w.\-]+)')
 _CONSTANT = re.compile(r'constant\((\d+)\)')
+_ARRAY = re.compile(r'(\w+)\[([\d,]*)\]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,13 @@ class Module:
     """Every instruction that may run, and how often; branches all of them."""
     yield from self._visits(self.entry, 1)
 
+  def fused(self, instruction: Instruction) -> list[Instruction]:
+    """What a fusion holds, fusions in it included; of others nothing."""
+    if instruction.opcode != 'fusion':
+      return []
+    found = self.computations[instruction.attribute('calls')]
+    return [j for i in found for j in (i, *self.fused(i))]
+
   def trips(self, loop: Instruction) -> int:
     """How often a loop turns.
 
@@ -98,7 +107,7 @@ class Module:
       int(found[1])
       for i in self.computations[condition]
       if i.opcode == 'constant'
-      and i.shape.startswith('s32[]')
+      and i.shape.startswith(('s32[]', 'u32[]'))
       and (found := _CONSTANT.search(i.text))
     ]
     if not numbers:
@@ -129,6 +138,20 @@ class Module:
       case 'call' | 'async-start':
         return _CALLED.findall(instruction.text)
     return []
+
+
+def size(shape: str) -> float:
+  """Bytes of an array or of all in a tuple, without any padding.
+
+  Args:
+    shape: such as `f32[8,128]{1,0}` or `(bf16[4], u32[])`.
+  """
+  total = 0.0
+  for kind, lengths in _ARRAY.findall(shape):
+    bits = re.search(r'\d+', kind)
+    count = math.prod(int(n) for n in lengths.split(',') if n)
+    total += count * (int(bits[0]) if bits else 8) / 8
+  return total
 
 
 def _computations(text: str) -> Iterator[tuple[str, bool, list[str]]]:

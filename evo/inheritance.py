@@ -71,20 +71,20 @@ def ring_copy(
   ring = [(i, (i + 1) % devices) for i in range(devices)]
 
   def copy(leaf: jax.Array) -> jax.Array:
-    def hop(k: int, carry):
-      visiting, out = carry
+    def take(k: jax.Array, visiting: jax.Array, out: jax.Array) -> jax.Array:
       local = parent - ((me - k) % devices) * rows
       here = (local >= 0) & (local < rows)
       taken = visiting[jnp.clip(local, 0, rows - 1)]
-      out = jnp.where(
+      return jnp.where(
         here.reshape((rows,) + (1,) * (leaf.ndim - 1)), taken, out
       )
-      return visiting, out
 
-    carry = hop(0, (leaf, leaf))
-    for k in range(1, devices):
+    def hop(k: jax.Array, carry: tuple[jax.Array, jax.Array]):
       visiting = jax.lax.ppermute(carry[0], axis, ring)
-      carry = hop(k, (visiting, carry[1]))
-    return carry[1]
+      return visiting, take(k, visiting, carry[1])
+
+    # A loop: of a long ring, written out, compiling takes minutes.
+    carry = leaf, take(jnp.int32(0), leaf, leaf)
+    return jax.lax.fori_loop(1, devices, hop, carry)[1]
 
   return jax.tree.map(copy, state)

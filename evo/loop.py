@@ -23,11 +23,6 @@ from evo import retention as retention_lib
 Record = dict[str, Any]
 Account = Callable[[list[member_lib.Leg], list[member_lib.Result]], None]
 
-# A population is saved once it has trained this many FLOPs per byte of state,
-# so that saving stays far below a hundredth of the time on any machine.
-_FLOPS_PER_BYTE = 5e4
-_MOST_ROUNDS = 64
-
 SEARCH = 'search'
 
 
@@ -101,7 +96,7 @@ class Loop:
     self._over: str | None = None  # Why to stop after this round.
     self._decided: dict[str, Any] = {}  # Before the next round.
     self._retention = retention_lib.Retention(
-      self._checkpoints, self._ledger, keep
+      engine, self._ledger, keep, allowance.disk
     )
     self.resume_at, self._begun = self._retention.newest, False
     self.clock = clock_lib.Clock(engine.meter, self._events)
@@ -204,8 +199,7 @@ class Loop:
     self._begun = True
     for name, why in self._retention.passed_over.items():
       self.log('damaged', checkpoint=name, reason=why)
-    self._retention.begin()
-    self.stop_reason = self._full()
+    self.stop_reason = self._retention.begin(self._needed())
 
   def _advance(
     self, legs: list[member_lib.Leg], standing: Record | None
@@ -214,7 +208,8 @@ class Loop:
     replay = self.round <= self.resume_at
     self.engine.start(legs, replay=replay)
     if not replay:
-      self._retire(standing)
+      ended = self._recorded_results(standing) if standing else None
+      self._attempts.retire(self.engine.seats, ended)
     flops, tokens = self.engine.work()
     self.allowance.executed += flops
     if replay:
@@ -242,24 +237,6 @@ class Loop:
       self.engine.check()
       self._flush()
     return self.engine.collect()
-
-  def _retire(self, standing: Record | None) -> None:
-    """Refuses the species that fail here, as the record says or as events do.
-
-    After the legs have started: a replay, which refuses them with their
-    results, must find the others in the same slots.
-    """
-    seats, reasons = self.engine.seats, {}
-    if standing is None:
-      working = {seats.species(leg).id for leg in seats.legs}
-      reasons = self._attempts.spent(sorted(working))
-    else:
-      for result in self._recorded_results(standing):
-        if result.status == member_lib.INFEASIBLE:
-          reasons[seats.species(result.leg).id] = 'it failed here before'
-    for id, reason in reasons.items():
-      if not self.engine.catalogue.species[id].refusal:
-        seats.refuse(id, reason)
 
   def _standing_results(
     self, results: list[member_lib.Result], standing: Record | None
@@ -296,7 +273,9 @@ class Loop:
     stop, late = None, None
     if live:
       stop, late = self._hosts.agree([self._stop(), self.late()])
-    due = self._checkpoint_due(standing)
+    due = self._retention.due(self.round)
+    if standing:
+      due = standing['checkpoint'] is not None
     self._plan(standing)
     self._flush()
     name = retention_lib.checkpoint_name(number)
@@ -339,20 +318,7 @@ class Loop:
         'round', round=number, phase=record['phase'], **self.clock.spent()
       )
     if record['checkpoint'] and number > self.resume_at:
-      self._retention.prune(number, self._needed())
-      self._over = self._full()
-
-  def _full(self) -> str | None:
-    """`max_disk` where no room can be made for another checkpoint.
-
-    And for as much again: members are kept until then, one by one.
-    """
-    disk, more = self.allowance.disk, 2 * self.engine.state_bytes
-    if disk is None or self._hosts.once(lambda: disk.has_room(more)):
-      return None
-    self._retention.prune(self.round - 1, self._needed(), keep=1)
-    room = self._hosts.once(lambda: disk.has_room(more))
-    return None if room else 'max_disk'
+      self._over = self._retention.prune(number, self._needed())
 
   def _needed(self) -> set[member_lib.Weights]:
     """States that legs may inherit, asked or not yet."""
@@ -417,15 +383,6 @@ class Loop:
       member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
       for r in record['results']
     ]
-
-  def _checkpoint_due(self, standing: Record | None) -> bool:
-    if standing:
-      return standing['checkpoint'] is not None
-    flops = _FLOPS_PER_BYTE * self.engine.state_bytes
-    baseline = self.engine.catalogue.baseline
-    rounds = flops / (self.engine.size * baseline.segment_flops)
-    every = min(_MOST_ROUNDS, max(1, round(rounds)))
-    return (self.round + 1) % every == 0
 
 
 def _result_json(result: member_lib.Result) -> Record:

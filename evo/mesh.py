@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
+import numpy as np
+from jax.experimental import mesh_utils
 
 Sizes = dict[str, int]
 
@@ -36,7 +38,8 @@ def make(
     devices: exactly as many; by default the first ones, as many of each host.
 
   Raises:
-    ValueError: not every host would have as many of its devices.
+    ValueError: not every host would have as many of its devices, or the
+      members do not divide over slices.
   """
   shape = tuple(sizes.get(axis, 1) for axis in AXES)
   explicit, auto = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
@@ -53,7 +56,8 @@ def make(
       for device in jax.local_devices(host)[: total // hosts]
     ]
   kinds = (explicit, inner, inner, inner)
-  return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+  grid = _arranged(shape, devices)
+  return jax.sharding.Mesh(grid, AXES, axis_types=kinds)
 
 
 def splits_members(mesh: jax.sharding.Mesh) -> bool:
@@ -82,7 +86,10 @@ def nearest(sizes: Sizes, devices: int, fits: Callable[[Sizes], bool]) -> Sizes:
   Args:
     sizes: of that mesh.
     devices: at hand; as many of them are used as can be.
-    fits: whether a mesh would do; one of a single device always does.
+    fits: whether a mesh would do.
+
+  Raises:
+    ValueError: none does.
   """
 
   def distance(other: Sizes) -> tuple[float, ...]:
@@ -98,7 +105,6 @@ def choose(
   state_bytes: float,
   memory: float,
   fits: Callable[[Sizes], bool],
-  hosts: int = 1,
 ) -> tuple[Sizes, str]:
   """A mesh for a population, and why this one.
 
@@ -111,16 +117,11 @@ def choose(
     slots: members of the population.
     state_bytes: of one member.
     memory: of one device, bytes.
-    fits: whether a mesh would do; one device of each host always does.
-    hosts: that have as many of the devices each.
+    fits: whether a mesh would do.
 
   Raises:
-    ValueError: the population does not divide over the hosts.
+    ValueError: none does.
   """
-  if slots % hosts:
-    raise ValueError(
-      f'population is {slots}; expected a multiple of the {hosts} hosts'
-    )
   found = _most_used(devices, lambda s: s['tensor'] == 1 and fits(s))
   need = slots * state_bytes * _TRAINING
   room = [
@@ -153,7 +154,37 @@ def _most_used(devices: int, fits: Callable[[Sizes], bool]) -> list[Sizes]:
   for used in range(devices, 0, -1):
     if found := list(filter(fits, factorisations(used))):
       return found
-  raise ValueError('no mesh fits; expected that of a single device to')
+  raise ValueError(
+    f'no mesh of at most {devices} devices does; expected a population and a'
+    ' batch that divide over the hosts'
+  )
+
+
+def _arranged(
+  shape: tuple[int, ...], devices: Sequence[jax.Device]
+) -> np.ndarray:
+  """Devices of a mesh; neighbours in it are neighbours in the machine.
+
+  Several slices of a TPU lie along `member`, for nothing else may go from one
+  to another during training.
+  """
+  # Of a single slice for which is only compiled, devices do not say so.
+  slices = len({getattr(device, 'slice_index', 0) for device in devices})
+  members, *inner = shape
+  if members % slices:
+    raise ValueError(
+      f'member is {members}; expected a multiple of the {slices} slices'
+    )
+  if slices > 1:
+    return mesh_utils.create_hybrid_device_mesh(
+      (members // slices, *inner),
+      (slices, *(1 for _ in inner)),
+      devices,
+      allow_split_physical_axes=True,
+    )
+  return mesh_utils.create_device_mesh(
+    shape, devices, allow_split_physical_axes=True
+  )
 
 
 def _divisors(n: int) -> list[int]:

@@ -121,6 +121,28 @@ class Population:
         future.result()
     self.compiled = True
 
+  def program(self, name: str) -> program_lib.Program:
+    """A program, compiled at the latest now, for the shapes that it will meet.
+
+    Args:
+      name: `refill`, `segment`, `inherit`, `snapshot`, or the split that is to
+        be evaluated.
+    """
+    state, slots = self.abstract_state(), self._abstract_slots()
+    if name in ('refill', 'segment', 'inherit', 'snapshot'):
+      total = self._abstract(np.float32, SHARED)
+      args = {
+        'refill': (state, slots, slots.active),
+        'segment': (self._data['train'], state, slots, total),
+        'inherit': (state, slots.seed),
+        'snapshot': (state,),
+      }[name]
+    else:
+      args = (self._data[name], state, slots)
+      name = self._evaluation(name)
+    self._programs[name].compile(*args)
+    return self._programs[name]
+
   @property
   def state_bytes(self) -> int:
     """Of all slots, on each device."""

@@ -3,11 +3,25 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from evo import lull
+
+
+class Memory(NamedTuple):
+  """Bytes that a call of a program takes on each device.
+
+  Attributes:
+    arguments: those that are given back changed among them.
+    results: all others.
+    temporaries: in between.
+  """
+
+  arguments: int
+  results: int
+  temporaries: int
 
 
 @dataclasses.dataclass
@@ -65,15 +79,18 @@ class Program:
     """The optimised program; empty where it was not needed so far."""
     return self._compiled.as_text() if self._compiled else ''
 
+  def memory(self) -> Memory:
+    """What a call takes; once compiled."""
+    analysis = self._compiled.memory_analysis()
+    return Memory(
+      arguments=analysis.argument_size_in_bytes,
+      results=analysis.output_size_in_bytes - analysis.alias_size_in_bytes,
+      temporaries=analysis.temp_size_in_bytes,
+    )
+
   def peak_bytes(self) -> int:
     """Memory that a call takes on each device, arguments included."""
-    analysis = self._compiled.memory_analysis()
-    return (
-      analysis.argument_size_in_bytes
-      + analysis.output_size_in_bytes
-      - analysis.alias_size_in_bytes
-      + analysis.temp_size_in_bytes
-    )
+    return sum(self.memory())
 
   def __call__(self, *args: Any) -> Any:
     if self._compiled is None:

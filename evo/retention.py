@@ -7,12 +7,18 @@ found from which a run can go on to its end, and the rest may go.
 
 from typing import Any
 
-from evo import checkpoint as checkpoint_lib
+from evo import disk as disk_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
 from evo import member as member_lib
 
 Kept = set[member_lib.Weights]
+
+# A population is saved once it has trained this many FLOPs per byte of state,
+# so that saving stays far below a hundredth of the time on any machine.
+_FLOPS_PER_BYTE = 5e4
+_MOST_ROUNDS = 64
+_PREFIX = 'round-'
 
 
 class Retention:
@@ -25,20 +31,31 @@ class Retention:
 
   def __init__(
     self,
-    checkpoints: checkpoint_lib.Checkpoints,
+    engine: engine_lib.Engine,
     ledger: ledger_lib.Ledger,
     keep: int,
+    disk: disk_lib.Disk | None = None,
   ):
     """Looks for the newest one; removes nothing yet.
 
     Args:
-      checkpoints: of the workdir.
-      ledger: of the same.
+      engine: whose slots are saved.
+      ledger: of the rounds.
       keep: rounds whose checkpoints stay.
+      disk: what they have to fit into.
     """
-    self._checkpoints, self._ledger, self._keep = checkpoints, ledger, keep
+    self._engine, self._checkpoints = engine, engine.checkpoints
+    self._ledger, self._keep, self._disk = ledger, keep, disk
     self.passed_over: dict[str, str] = {}
     self.newest = self._find()
+
+  def due(self, number: int) -> bool:
+    """Whether a round is to have a checkpoint."""
+    engine = self._engine
+    flops = _FLOPS_PER_BYTE * engine.state_bytes
+    rounds = flops / (engine.size * engine.catalogue.baseline.segment_flops)
+    every = min(_MOST_ROUNDS, max(1, round(rounds)))
+    return (number + 1) % every == 0
 
   def note(self, number: int, record: Any, needed: Kept) -> dict[str, Any]:
     """What the checkpoint of a round notes.
@@ -54,19 +71,38 @@ class Retention:
       'needs': [name for name in names if self._checkpoints.written(name)],
     }
 
-  def begin(self) -> None:
-    """Removes all that is of no use to who goes on from the newest one."""
-    self._sweep(self.newest, self._keep, set())
+  def begin(self, needed: Kept) -> str | None:
+    """As `prune`, before going on from the newest one.
 
-  def prune(self, number: int, needed: Kept, keep: int | None = None) -> None:
+    States that later rounds kept are no longer there: they will be kept again.
+    """
+    self._sweep(self.newest, self._keep, set())
+    return self._full(self.newest, needed)
+
+  def prune(self, number: int, needed: Kept) -> str | None:
     """Removes what no checkpoint of the last rounds needs.
 
     Args:
       number: of the newest round.
       needed: states that later legs may inherit.
-      keep: rounds whose checkpoints stay, if not as many as usual.
+
+    Returns:
+      `max_disk` where there is no room for another checkpoint, even with the
+      newest one alone.
     """
-    self._sweep(number, keep or self._keep, needed)
+    self._sweep(number, self._keep, needed)
+    return self._full(number, needed)
+
+  def _full(self, number: int, needed: Kept) -> str | None:
+    if self._has_room():
+      return None
+    self._sweep(number, 1, needed)
+    return None if self._has_room() else 'max_disk'
+
+  def _has_room(self) -> bool:
+    """For a checkpoint, and as much again: members are kept one by one."""
+    disk, more = self._disk, 2 * self._engine.state_bytes
+    return disk is None or self._engine.hosts.once(lambda: disk.has_room(more))
 
   def _sweep(self, number: int, keep: int, needed: Kept) -> None:
     stay = set(map(engine_lib.kept_name, needed))
@@ -102,9 +138,6 @@ class Retention:
     needs = note['needs'] if note else []
     damages = map(self._checkpoints.damage, [name, *needs])
     return next((damage for damage in damages if damage), None)
-
-
-_PREFIX = 'round-'
 
 
 def checkpoint_name(number: int) -> str:

@@ -86,6 +86,43 @@ class Table:
     return {slot.holds: i for i, slot in enumerate(self._slots) if slot.holds}
 
   @property
+  def states(self) -> list[Weights | None]:
+    """(member, segment) of the state in each slot, at work or held."""
+    return [
+      (slot.leg.member, slot.done) if slot.leg else slot.holds
+      for slot in self._slots
+    ]
+
+  def reseat(self, saved: Sequence[Sequence[int] | None]) -> list[int]:
+    """Where the states of these slots lie among saved ones.
+
+    Slots are given out by how busy their devices are, so a table for another
+    number of devices has the same legs elsewhere, and other states held for as
+    long as nobody needs their place. Held states that were not saved are
+    forgotten: who needs one that is not held reads it from storage.
+
+    Args:
+      saved: `states` of a table for some number of devices, at the same time.
+
+    Returns:
+      A saved slot for each slot.
+
+    Raises:
+      ValueError: the state of a leg at work was not saved.
+    """
+    place = {tuple(state): i for i, state in enumerate(saved) if state}
+    rows = []
+    for i, (slot, state) in enumerate(zip(self._slots, self.states)):
+      if state not in place and slot.leg:
+        raise ValueError(
+          f'member {slot.leg.member} is not among those saved; expected a'
+          ' checkpoint of the same run'
+        )
+      slot.holds = slot.holds if state in place else None
+      rows.append(place.get(state, i))
+    return rows
+
+  @property
   def load(self) -> list[int]:
     """Legs at work on each device."""
     busy = [leg is not None for leg in self.legs]

@@ -86,7 +86,6 @@ def choose(
       _state_bytes(trainee, space),
       memory,
       lambda sizes: not refusal(sizes),
-      hosts,
     )
   count = math.prod(asked.values())
   other = mesh_lib.nearest(asked, devices, lambda sizes: not refusal(sizes))

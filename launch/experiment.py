@@ -70,9 +70,15 @@ def load_space(given: dict[str, Any]) -> space_lib.Space:
 
 
 def load_trainee(
-  given: dict[str, Any], space: space_lib.Space
+  given: dict[str, Any], space: space_lib.Space, platform: str | None = None
 ) -> language_model.LanguageModel:
-  """The transformer on the text of the flags."""
+  """The transformer on the text of the flags.
+
+  Args:
+    given: the flags.
+    space: of its configurations.
+    platform: that it is computed on; by default the one at hand.
+  """
   corpus = data_lib.load(
     given['data'] or None,
     given['tokenizer'],
@@ -80,7 +86,18 @@ def load_trainee(
     context=_longest_context(space),
     evaluation_tokens=given['evaluation_tokens'],
   )
-  return language_model.LanguageModel(corpus, compute.on(jax.default_backend()))
+  how = compute.on(platform or jax.default_backend())
+  return language_model.LanguageModel(corpus, how)
+
+
+def mapped(
+  given: dict[str, Any], mesh: jax.sharding.Mesh, platform: str
+) -> bool:
+  """Whether the members of a device run one after another."""
+  # A vectorised member alone would only have another axis.
+  alone = mesh.shape['member'] == given['population']
+  by_itself = alone or platform == 'cpu'
+  return given['mapping'] == 'map' or (given['mapping'] == 'auto' and by_itself)
 
 
 def build(
@@ -124,11 +141,6 @@ def engine(
   """The engine of the flags; see `build`."""
   hosts = hosts or hosts_lib.Hosts()
   mesh = mesh or devices_lib.of_run(given, trainee, space, hosts)[0]
-  # A vectorised member alone would only have another axis.
-  alone = mesh.shape['member'] == given['population']
-  mapped = given['mapping'] == 'map' or (
-    given['mapping'] == 'auto' and (alone or jax.default_backend() == 'cpu')
-  )
   return engine_lib.Engine(
     trainee,
     space,
@@ -136,7 +148,7 @@ def engine(
     given['workdir'],
     slots=given['population'],
     mesh=mesh,
-    mapped=mapped,
+    mapped=mapped(given, mesh, jax.default_backend()),
     crossing=trainee,
     max_species=given['max_species'],
     library=library,

@@ -7,8 +7,15 @@ from typing import Any
 from evo import faults
 from launch import owner
 
-# What may lie there before run.json does.
-_EARLY = ('STOP', owner.NAME, f'{owner.NAME}.__lock', 'run.draft')
+# What may lie there before run.json does: a draft is what a write leaves that
+# found no room.
+_BEFORE = (
+  'STOP',
+  'preflight.json',
+  'run.draft',
+  owner.NAME,
+  f'{owner.NAME}.__lock',
+)
 
 
 def check_workdir(
@@ -29,7 +36,7 @@ def check_workdir(
   if not workdir.is_dir():
     raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   if not (workdir / 'run.json').exists():
-    if any(path.name not in _EARLY for path in workdir.iterdir()):
+    if any(path.name not in _BEFORE for path in workdir.iterdir()):
       raise ValueError(
         f'--workdir={workdir} holds other files; expected an empty folder or'
         f' one of an earlier {noun}'

@@ -20,6 +20,9 @@ from launch import cli, owner
 
 Record = dict[str, Any]
 
+# Ledgers of the runs at a larger scale; `evo.transfer` itself needs JAX.
+_LARGER = 'transfer/*/ledger'
+
 # A run that is silent for this many of its longest rounds, and for at least
 # this many seconds, is taken for dead.
 _SILENT_ROUNDS = 10
@@ -71,6 +74,11 @@ def read(workdir: epath.PathLike) -> Run:
     seconds={},
     compilations={},
     stop_reason=stop.get('reason'),
+    larger=[
+      row
+      for path in folder.glob(_LARGER)
+      for row in rows_lib.leg_rows(ledger_lib.Ledger(path).records, run)
+    ],
   )
   rows = rows_lib.leg_rows(records, run)
   holder = owner.read(folder)

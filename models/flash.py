@@ -45,13 +45,17 @@ def attend(
   place = jnp.arange(length, dtype=jnp.int32)
   piece = jnp.zeros_like(place) if pieces is None else _piece(place, pieces)
 
-  def local(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+  def local(
+    q: jax.Array, k: jax.Array, v: jax.Array, piece: jax.Array
+  ) -> jax.Array:
     ids = splash.SegmentIds(q=piece, kv=piece)
     kernel = _kernel(q.shape[1], length)
     return jax.vmap(lambda q, k, v: kernel(q, k, v, ids))(q, k, v)
 
   split = ('batch', 'heads', None, None)
-  y = shardings.locally(local, (q, k, v), (split,) * 3, split)
+  # What is closed over would belong to the mesh outside.
+  args, logical = (q, k, v, piece), (split, split, split, (None,))
+  y = shardings.locally(local, args, logical, split)
   return jnp.swapaxes(y, 1, 2)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import failure, ledger, loop, space
+from evo import failure, ledger, retention, space
 from models import quadratic
 
 BASELINE, FAILING, OTHER = 1, 2, 3
@@ -136,7 +136,7 @@ def test_what_fails_once_is_trained_as_if_it_had_not(
 def test_what_fails_twice_is_retired_and_the_others_go_on(
   tmp_path, make, monkeypatch, strategy, options, often
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', often)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', often)
   campaign, failures = tried(
     make, tmp_path, Faulty(running=99), strategy, members=24, **options
   )

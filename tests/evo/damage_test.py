@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from evo import ledger, loop
+from evo import ledger, retention
 
 # Evolution keeps the states of parents beside the checkpoints of rounds.
 SEARCH = {'inherit_at': 0.3, 'scratch': 0.0}
@@ -19,7 +19,7 @@ class Damage:
   """A run that was broken off, copies of it, and what it has to come to."""
 
   def __init__(self, folder, make, monkeypatch):
-    monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+    monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
     self._folder, self._make, self._library = folder, make, {}
     self._copies = 0
     whole = self.campaign(folder / 'whole')

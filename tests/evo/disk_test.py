@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 
 from evo import bounds as bounds_lib
-from evo import disk, failure, ledger, loop
+from evo import disk, failure, ledger, retention
 from models import quadratic
 
 # Evolution keeps the states of parents beside the checkpoints of rounds.
@@ -42,7 +42,7 @@ def outcome(campaign, workdir):
 def test_out_of_disk_at_ten_points_a_run_goes_on_once_there_is_room(
   tmp_path, tmpfs, make_campaign, monkeypatch
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   folder, library, used = tmpfs(64 << 20), {}, []
 
   def watch(campaign):
@@ -82,7 +82,7 @@ def rounds(workdir):
 def test_as_many_rounds_keep_their_checkpoints_as_are_asked_for(
   tmp_path, make_campaign, monkeypatch, keep
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   most = []
 
   def watch(campaign):
@@ -97,7 +97,7 @@ def test_as_many_rounds_keep_their_checkpoints_as_are_asked_for(
 def test_a_bound_on_disk_stops_a_run_that_a_larger_one_lets_go_on(
   tmp_path, make_campaign, monkeypatch
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   options = SEARCH | {'keep': 4, 'trainee': Heavy(), 'library': {}}
   used = []

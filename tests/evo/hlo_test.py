@@ -64,6 +64,67 @@ ENTRY %main (x: f32[], i: s32[]) -> f32[] {
   assert [i.name for i in module.computations['dear']] == ['q', 'b', 'c']
 
 
+def test_loops_may_count_without_a_sign():
+  text = """HloModule m
+
+%body (p: u32[]) -> u32[] {
+  %p = u32[] parameter(0)
+  ROOT %n = u32[] add(%p, %p)
+}
+
+%until (p: u32[]) -> pred[] {
+  %p = u32[] parameter(0)
+  %c = u32[] constant(7)
+  ROOT %l = pred[] compare(%p, %c), direction=LT
+}
+
+ENTRY %main (x: u32[]) -> u32[] {
+  %x = u32[] parameter(0)
+  ROOT %w = u32[] while(%x), condition=%until, body=%body
+}
+"""
+  assert hlo.Module(text).total(lambda i: float(i.opcode == 'add')) == 7
+
+
+def test_a_fusion_tells_what_it_holds():
+  text = """HloModule m
+
+%inner (p: f32[]) -> f32[] {
+  %p = f32[] parameter(0)
+  ROOT %s = f32[] sine(%p)
+}
+
+%outer (q: f32[]) -> f32[] {
+  %q = f32[] parameter(0)
+  ROOT %f = f32[] fusion(%q), kind=kLoop, calls=%inner
+}
+
+ENTRY %main (x: f32[]) -> f32[] {
+  %x = f32[] parameter(0)
+  ROOT %g = f32[] fusion(%x), kind=kLoop, calls=%outer
+}
+"""
+  module = hlo.Module(text)
+  x, fusion = module.computations['main']
+  assert [i.name for i in module.fused(fusion)] == ['q', 'f', 'p', 's']
+  assert module.fused(x) == []
+
+
+@pytest.mark.parametrize(
+  ('shape', 'size'),
+  [
+    ('f32[8,128]{1,0:T(8,128)S(1)}', 4096),
+    ('(bf16[4]{0:T(8,128)(2,1)}, u32[]{:S(2)})', 12),
+    ('pred[3]', 3),
+    ('f8e4m3fn[16]', 16),
+    ('s4[8]', 4),
+    ('f32[0,5]', 0),
+  ],
+)
+def test_a_shape_tells_its_bytes(shape, size):
+  assert hlo.size(shape) == size
+
+
 def test_text_without_a_program_is_refused():
   with pytest.raises(ValueError, match='expected a compiled program'):
     hlo.Module('nothing')
@@ -76,8 +137,10 @@ import jax, jax.numpy as jnp, numpy as np
 from jax.experimental import topologies
 from evo import chips, hlo
 topology, name, n = sys.argv[1], sys.argv[2], int(sys.argv[3])
+chip = chips.CHIPS[name]
 devices = topologies.get_topology_desc(
-  platform='tpu', topology_name=topology).devices
+  platform='tpu', topology_name=topology,
+  chip_config_name=chip.configuration).devices
 mesh = jax.sharding.Mesh(np.array(devices[:1]), ('one',))
 where = jax.NamedSharding(mesh, jax.P())
 x = jax.ShapeDtypeStruct((n, n), jnp.bfloat16, sharding=where)
@@ -87,7 +150,6 @@ def chain(x, w):
     x = x @ w[i]
   return x
 module = hlo.Module(jax.jit(chain).lower(x, w).compile().as_text())
-chip = chips.CHIPS[name]
 print(chip.seconds(module) / (4 * 2 * n**3 / chip.peak))
 """
 

@@ -109,6 +109,10 @@ def test_what_is_chosen_can_be(devices, slots, batch, state):
   )
 
 
-def test_hosts_that_the_population_does_not_divide_over_are_refused():
-  with pytest.raises(ValueError, match='is 5; expected a multiple of the 2 h'):
-    mesh.choose(8, 5, 1e3, 16e9, divides(5, 4), hosts=2)
+def test_a_member_may_span_hosts_but_every_host_takes_part():
+  def fits(s):
+    return divides(2, 8)(s) and math.prod(s.values()) % 4 == 0
+
+  assert mesh.choose(16, 2, 1e3, 16e9, fits)[0] == of(2, 8)
+  with pytest.raises(ValueError, match='expected a population and a batch'):
+    mesh.choose(3, 2, 1e3, 16e9, fits)

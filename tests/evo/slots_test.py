@@ -1,5 +1,7 @@
 """Tests of the table of slots."""
 
+import pytest
+
 from evo import member, slots
 
 
@@ -67,3 +69,32 @@ def test_legs_end_with_the_segment_that_completes_them():
   assert [x and x.member for x in table.ending()] == [0, None]
   table.settle([done(leg(0, stop=1))])
   assert [x and x.member for x in table.ending()] == [None, 1]
+
+
+def test_states_are_found_again_in_a_table_for_other_devices():
+  tables = [slots.Table(4, devices) for devices in (1, 2, 4)]
+  for table in tables:
+    table.start([leg(0), leg(1), leg(2)])
+    table.settle([])
+    table.settle([done(leg(1))])
+  saved = tables[1].states
+  assert set(saved) == {(0, 2), (1, 2), (2, 2), None}
+  for table in tables:
+    rows = table.reseat(saved)
+    assert [saved[row] for row in rows if saved[row]] == [
+      state for state in table.states if state
+    ]
+
+
+def test_held_states_that_were_not_saved_are_forgotten():
+  table = after([leg(0), leg(1)])
+  assert len(table.held) == 2
+  table.reseat([(1, 2), None, None, None])
+  assert set(table.held) == {(1, 2)}
+
+
+def test_legs_at_work_have_to_be_among_those_saved():
+  table = slots.Table(2, 1)
+  table.start([leg(0)])
+  with pytest.raises(ValueError, match='member 0 is not among those saved'):
+    table.reseat([(1, 0), None])

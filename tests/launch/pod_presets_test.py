@@ -8,9 +8,10 @@ import sys
 
 import pytest
 
-from launch import cli, parameters
+from launch import cli, devices, parameters
+from models import shardings, structure
 
-# Devices, and kind of data that a text of bytes makes of the space's name.
+# Devices of the machine: a v5p-128 of Cloud TPU counts two cores of a chip.
 CHIPS = {'v5e_8': 8, 'v5e_256': 256, 'v5p_128': 64, 'gpu_8': 8}
 READ = (
   'import json, sys\n'
@@ -46,8 +47,7 @@ def preset(request):
   )
   flags = json.loads(ended.stdout)
   assert flags['workdir'] == f'runs/{request.param}'
-  parts = [part.split(':') for part in flags['mesh'].split(',')]
-  mesh = {axis: int(size) for axis, size in parts}
+  mesh = devices.parse(flags['mesh'])
   assert math.prod(mesh.values()) == CHIPS[request.param]
   return Preset(flags, mesh, parameters.load(flags['space']))
 
@@ -57,9 +57,14 @@ def test_members_divide_over_the_mesh_and_the_strategy_gets_all_slots(preset):
   assert preset.flags['strategy'] == 'evolution'
 
 
-def test_every_batch_divides_over_the_chips_of_a_member(preset):
-  for batch in preset.space.by_name['batch'].choices:
-    assert batch % preset.shards == 0, batch
+def test_no_structure_near_the_baseline_is_refused_by_the_mesh(preset):
+  space = preset.space
+  for p in space.parameters:
+    for value in p.values if p.structural else ():
+      pairs = space.structure(space.baseline | {p.name: value})
+      made = structure.Structure(vocabulary=256, **dict(pairs))
+      refusal = shardings.refusal(made, preset.mesh)
+      assert refusal is None, (p.name, value, refusal)
 
 
 def test_a_chip_takes_16384_tokens_of_the_baseline_in_a_step(preset):

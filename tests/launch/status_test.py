@@ -91,6 +91,13 @@ def test_a_run_at_work_tells_how_far_it_is(write, search, leg):
   assert said['left'].startswith('about ')
 
 
+def test_runs_at_a_larger_scale_are_spent_too(write, search, records, tmp_path):
+  book = ledger.Ledger(tmp_path / 'transfer/champion-1/ledger')
+  for record in records(search):
+    book.append(record)
+  assert told(write(search), 0.0)['spent'] == '12 tokens, 28 FLOPs'
+
+
 def test_heirs_cost_less_in_the_estimate(write, leg, searched):
   root = leg(0, stop=5, keep=True)
   child = leg(1, start=5, source=[0, 5])

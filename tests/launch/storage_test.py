@@ -11,7 +11,7 @@ import pytest
 from evo import ledger as ledger_lib
 
 # Every round has a checkpoint.
-OFTEN = 'from evo import loop; loop._MOST_ROUNDS = 1'
+OFTEN = 'from evo import retention; retention._MOST_ROUNDS = 1'
 
 
 def records(workdir):
