@@ -152,13 +152,18 @@ class Owner:
     self, found: ts.KvStore.ReadResult, holder: Holder | None
   ) -> ts.KvStore.ReadResult:
     """What stands there once it is another, or its time is over."""
-    print(
-      f'{self._workdir} is held by {holder or "somebody"}: waiting up to'
-      f' {PATIENCE:.0f} s for a sign of life',
-      file=sys.stderr,
-    )
-    end, after = time.monotonic() + PATIENCE, found
-    while after.value == found.value and time.monotonic() < end:
+    begin, after, told = time.monotonic(), found, False
+    while (
+      after.value == found.value
+      and (waited := time.monotonic() - begin) < PATIENCE
+    ):
+      if waited > PATIENCE / 3 and not told:
+        told = True
+        print(
+          f'{self._workdir} is held by {holder or "somebody"}, who gives no sign'
+          f' of life: waiting for {PATIENCE - waited:.0f} s',
+          file=sys.stderr,
+        )
       time.sleep(min(1.0, PATIENCE / 10))
       after = self._store.read(NAME).result()
     return after
