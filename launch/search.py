@@ -82,6 +82,7 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
     for name, value in run.items():
       hosts.same(value, f'the {name.replace("_", " ")} of the run')
     hosts.once(lambda: _check_unchanged(workdir, run))
+    _check_disk(given, experiment)
     larger = _larger(given, experiment)
   if early := hosts.any(cluster.reason()):
     return cli.AGAIN if early == stop_lib.SIGTERM else 0
@@ -202,7 +203,7 @@ def _campaign(
     experiment.engine,
     experiment.strategy,
     given['workdir'],
-    bounds=_bounds(given, experiment),
+    bounds=_bounds(given),
     keep=given['keep'],
     phases=plan.phases(given),
     seed=given['seed'],
@@ -215,26 +216,26 @@ def _campaign(
   )
 
 
-def _bounds(
-  given: dict[str, Any], experiment: experiment_lib.Experiment
-) -> bounds_lib.Bounds:
-  """The bounds of the flags.
-
-  Raises:
-    ValueError: the one on disk leaves no room for the checkpoints.
-  """
+def _bounds(given: dict[str, Any]) -> bounds_lib.Bounds:
+  """The bounds of the flags."""
   disk = None
   if given['max_disk_gb'] is not None:
-    least = 3 * experiment.engine.state_bytes / 1e9
-    room = given['max_disk_gb'] > least
-    settings.require(
-      given, 'max_disk_gb', room, f'more than {least:.2g}, three checkpoints'
-    )
     folder = epath.Path(given['workdir'])
     disk = disk_lib.Disk(folder, 1e9 * given['max_disk_gb'])
   return bounds_lib.Bounds(
     given['max_members'] or None, given['max_flops'], given['max_minutes'], disk
   )
+
+
+def _check_disk(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> None:
+  """Raises ValueError if the bound on disk has no room for checkpoints."""
+  least = 3 * experiment.engine.state_bytes / 1e9
+  most = given['max_disk_gb']
+  valid = most is None or most > least
+  expected = f'more than {least:.2g}, three checkpoints'
+  settings.require(given, 'max_disk_gb', valid, expected)
 
 
 def _report(
