@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from evo import disk as disk_lib
 from evo import engine as engine_lib
 from evo import member as member_lib
 from evo import strategy as strategy_lib
@@ -36,11 +37,13 @@ class Bounds:
       takes over another's run by an exploit is not counted again.
     flops: charged in all, the confirmation included.
     minutes: of wall clock, the confirmation included.
+    disk: that the workdir may take.
   """
 
   members: int | None = None
   flops: float | None = None
   minutes: float | None = None
+  disk: disk_lib.Disk | None = None
 
 
 class Allowance:
@@ -103,6 +106,11 @@ class Allowance:
   def minutes(self) -> float | None:
     """The bound on wall clock."""
     return self._bounds.minutes
+
+  @property
+  def disk(self) -> disk_lib.Disk | None:
+    """The bound on disk."""
+    return self._bounds.disk
 
   @property
   def shares(self) -> bool:

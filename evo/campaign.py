@@ -75,6 +75,7 @@ class Campaign:
     arms: Arms | None = None,
     larger: Callable[[epath.Path], transfer.Larger] | None = None,
     restart: Restart | None = None,
+    keep: int = 2,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[['Campaign'], None] = lambda campaign: None,
   ):
@@ -94,6 +95,7 @@ class Campaign:
         given a folder for it; None leaves that out.
       restart: makes the strategies of further cycles; None has one strategy
         search on from where it stands.
+      keep: rounds whose checkpoints stay.
       stop: asked after each round for a reason to stop there.
       observe: called after each round.
 
@@ -135,6 +137,7 @@ class Campaign:
       stop=stop,
       observe=self._observe,
       pinned=self._pinned,
+      keep=keep,
     )
     rows_lib.check(self.loop.records)
     self.calibrates = phases.calibrates and self._affords_calibration()

@@ -1,8 +1,10 @@
 """Checkpoints: Orbax directories with digests of our own beside them.
 
 Orbax restores some flipped bits silently, so every checkpoint has a JSON file
-beside it, written last, that holds a digest of all its files. A checkpoint
-without it is not there, and one whose files differ never reaches Orbax. Of
+beside it, its seal, written last: a note, a digest of all files, and one of the
+seal itself. A checkpoint without it is not there, and one that differs never
+reaches Orbax. The seal also names the directory, which is new each time: whoever
+still writes, though another process has taken the run over, spoils nothing. Of
 several hosts each writes the shards that it holds, and the first one the rest.
 """
 
@@ -10,6 +12,7 @@ import collections
 import concurrent.futures
 import hashlib
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,14 +22,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from evo import failure, faults, lull
 from evo import hosts as hosts_lib
-from evo import lull
 
 PyTree = Any
 
 # Orbax numbers the saves of a process. One that begins during another, in some
 # other thread, takes that one's number, and both wait for signals in vain.
 _SAVING = threading.Lock()
+
+_SEAL = '.json'
 
 
 def digest(directory: epath.Path) -> str:
@@ -93,7 +98,10 @@ class Checkpoints:
     """
     if remember:
       self._remember(name, tree)
-    self._pending[name] = self._writer.submit(self._write, name, tree, note)
+    place = f'{name}.{self._hosts.agree(secrets.token_hex(4))}'
+    self._pending[name] = self._writer.submit(
+      self._write, name, tree, note, place
+    )
 
   def wait(self) -> None:
     """Waits until all that was saved is on storage; raises if it failed."""
@@ -108,13 +116,23 @@ class Checkpoints:
     def find() -> list[str]:
       if not self.directory.exists():
         return []
-      return sorted(p.stem for p in self.directory.glob('*.json'))
+      return sorted(p.stem for p in self.directory.glob(f'*{_SEAL}'))
 
     return self._hosts.once(find)
 
-  def note(self, name: str) -> dict[str, Any]:
-    """The note saved with a checkpoint."""
-    return self._hosts.once(lambda: self._seal(name)['note'])
+  def note(self, name: str) -> dict[str, Any] | None:
+    """The note saved with a checkpoint; None where its seal is damaged."""
+    self.wait()
+    return self._hosts.once(lambda: self._seal(name)).get('note')
+
+  def written(self, name: str) -> bool:
+    """Whether a checkpoint is there; for notes, which are made in order."""
+    return self._path(name).exists()
+
+  def damage(self, name: str) -> str | None:
+    """What is wrong with a checkpoint, in words; None if it is intact."""
+    self.wait()
+    return self._hosts.once(lambda: self._damage(name))
 
   def restore(self, name: str, abstract: PyTree) -> PyTree:
     """Reads a checkpoint back and verifies it.
@@ -128,54 +146,91 @@ class Checkpoints:
       The arrays, in the structure of `abstract`.
 
     Raises:
-      ValueError: the checkpoint is missing or damaged.
+      failure.Damaged: the checkpoint is missing, or not what was saved.
     """
     if name in self._recent:
       self._recent.move_to_end(name)
       return self._recent[name]
-    self.wait()
     with lull.expected():
-      self._hosts.once(lambda: self._verify(name))
+      if damage := self.damage(name):
+        raise failure.Damaged(damage)
       with self._checkpointer() as checkpointer:
-        tree = checkpointer.restore(self.directory / name, abstract)
+        place = self._hosts.once(lambda: self._seal(name)['place'])
+        tree = checkpointer.restore(self.directory / place, abstract)
     self.restores += 1
     return tree
 
-  def remove(self, name: str) -> None:
-    """Deletes a checkpoint, its digest first."""
+  def sweep(self, keep: Callable[[str], bool]) -> None:
+    """Deletes all other checkpoints, and what killed writes left behind."""
     self.wait()
-    self._recent.pop(name, None)
-    if not self._hosts.first:
+    for name in list(self._recent):
+      if not keep(name):
+        del self._recent[name]
+    if not (self._hosts.first and self.directory.exists()):
       return
-    (self.directory / f'{name}.json').unlink(missing_ok=True)
-    if (self.directory / name).exists():
-      (self.directory / name).rmtree()
+    faults.point('checkpoint.before_remove')
+    self._hosts.fence()
+    paths = sorted(self.directory.iterdir())
+    sealed = [path.stem for path in paths if path.suffix == _SEAL]
+    kept = [name for name in sealed if keep(name)]
+    stay = {f'{name}{_SEAL}' for name in kept}
+    stay |= {self._seal(name).get('place') for name in kept}
+    # Seals first: without its own a checkpoint is not there.
+    for path in sorted(paths, key=lambda path: path.suffix != _SEAL):
+      if path.name in stay:
+        continue
+      if path.is_dir():
+        path.rmtree()
+      else:
+        path.unlink()
+      faults.point('checkpoint.within_remove')
+
+  def _path(self, name: str) -> epath.Path:
+    return self.directory / f'{name}{_SEAL}'
 
   def _seal(self, name: str) -> dict[str, Any]:
-    path = self.directory / f'{name}.json'
-    if not path.exists():
-      raise ValueError(f'checkpoint {name} is missing; expected {path}')
-    return json.loads(path.read_text())
+    """Of a checkpoint; empty where it is damaged."""
+    try:
+      seal = json.loads(self._path(name).read_bytes())
+      intact = seal['digest'] == _of_seal(seal)
+    except (ValueError, KeyError, TypeError):
+      intact = False
+    return seal if intact else {}
 
-  def _verify(self, name: str) -> None:
-    directory, seal = self.directory / name, self._seal(name)
-    if not directory.exists() or digest(directory) != seal['digest']:
-      raise ValueError(
-        f'checkpoint {name} is damaged; expected files with digest'
-        f' {seal["digest"]}'
-      )
+  def _damage(self, name: str) -> str | None:
+    if not self.written(name):
+      return f'checkpoint {name} is missing; expected {self._path(name)}'
+    seal = self._seal(name)
+    directory = self.directory / seal.get('place', name)
+    there = seal and directory.is_dir()
+    if there and digest(directory) == seal['files']:
+      return None
+    return f'checkpoint {name} is damaged; expected {directory} as it was saved'
 
   def _write(
-    self, name: str, tree: PyTree, note: Callable[[], dict[str, Any]]
+    self,
+    name: str,
+    tree: PyTree,
+    note: Callable[[], dict[str, Any]],
+    place: str,
   ) -> None:
     tree = jax.tree.map(_fetch, tree)
     if self._hosts.first:
-      (self.directory / f'{name}.json').unlink(missing_ok=True)
+      faults.point('checkpoint.before_write')
+      self._hosts.fence()
     with _SAVING, self._checkpointer() as checkpointer:
-      checkpointer.save(self.directory / name, tree, force=True)
+      checkpointer.save(self.directory / place, tree)
     if self._hosts.first:
-      seal = {'digest': digest(self.directory / name), 'note': note()}
-      (self.directory / f'{name}.json').write_text(json.dumps(seal))
+      faults.point('checkpoint.before_seal')
+      self._hosts.fence()
+      files = digest(self.directory / place)
+      said = json.loads(json.dumps(note()))  # As it will be read.
+      seal = {'place': place, 'files': files, 'note': said}
+      seal['digest'] = _of_seal(seal)
+      draft = self.directory / f'{place}.draft'
+      draft.write_text(json.dumps(seal))
+      draft.replace(self._path(name))
+      faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:
     # Hosts that are named wait for each other over the coordination service;
@@ -194,6 +249,12 @@ class Checkpoints:
     size = sum(_bytes(tree) for tree in self._recent.values())
     while size > self._recent_bytes and self._recent:
       size -= _bytes(self._recent.popitem(last=False)[1])
+
+
+def _of_seal(seal: dict[str, Any]) -> str:
+  own = [seal[key] for key in ('place', 'files', 'note')]
+  own = json.dumps(own, sort_keys=True)
+  return hashlib.sha256(own.encode()).hexdigest()
 
 
 def _files(directory: epath.Path) -> Iterator[epath.Path]:

@@ -6,7 +6,9 @@ slots are plain bookkeeping, so a ledger can be replayed through them without a
 device; the arrays follow from a checkpoint.
 """
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,6 +16,7 @@ import numpy as np
 from etils import epath
 
 from evo import checkpoint as checkpoint_lib
+from evo import failure as failure_lib
 from evo import hosts as hosts_lib
 from evo import inheritance
 from evo import member as member_lib
@@ -239,6 +242,9 @@ class Engine:
     """Starts one segment of each species, and the evaluations that end it.
 
     Species that are compiled go first: what is new compiles while they train.
+
+    Raises:
+      failure.Failed: a species cannot be trained.
     """
     self._now = {}
     live = list(self.seats.tables)
@@ -251,6 +257,14 @@ class Engine:
         self._dispatch(id)
     self._filling, self._foreign = {}, {}
 
+  def check(self) -> None:
+    """Waits for the end of the round before the one just dispatched.
+
+    Raises:
+      failure.Failed: a species was not trained, and its states are lost.
+    """
+    self._wait(self._last)
+
   def collect(self) -> list[Result]:
     """Results of the round just dispatched; waits only if a leg ends in it.
 
@@ -260,12 +274,9 @@ class Engine:
     this, self._now = self._now, {}
     dead = self._dead()
     if any(turn.metrics for turn in this.values()):
-      self._stopwatch.stop(this)
+      self._wait(this)
     self._last = this
-    results = [
-      Result(leg, member_lib.INFEASIBLE, {}, stop=leg.start)
-      for leg in self.seats.ending_at_once()
-    ]
+    results = self.seats.infeasible()
     for id, turn in this.items():
       metrics = turn.read() if turn.metrics else {}
       table, species = self.seats.tables[id], self.catalogue.species[id]
@@ -327,17 +338,22 @@ class Engine:
     for id in self.seats.tables:
       self._populations.release(id)
 
-  def save(self, name: str) -> None:
-    """Saves all slots, whose they are, and who died in the last round."""
+  def save(self, name: str, note: Callable[[], dict[str, Any]] = dict) -> None:
+    """Saves all slots, whose they are, and who died in the last round.
+
+    Args:
+      name: of the checkpoint.
+      note: gives what its note says beside that, once all before is written.
+    """
     turns = list(self._last.values())
     states = {id: table.states for id, table in self.seats.tables.items()}
 
-    def note() -> dict[str, Any]:
+    def whole_note() -> dict[str, Any]:
       dead = set().union(*(turn.dead() for turn in turns))
-      return {'dead': sorted(dead), 'states': states}
+      return note() | {'dead': sorted(dead), 'states': states}
 
     tree = self._populations.snapshot(list(self.seats.tables))
-    self.checkpoints.save(name, tree, note)
+    self.checkpoints.save(name, tree, whole_note)
 
   def restore(self, name: str) -> None:
     """Reads all slots back; the tables must have been replayed up to there."""
@@ -359,16 +375,27 @@ class Engine:
     population, table = self._populations[id], self.seats.tables[id]
     if self.catalogue.species[id].refusal or not any(table.legs):
       return
-    self._fill(id)
-    begin = time.monotonic()
-    losses = population.segment(self._arrays(id, table.legs))
-    ending = table.ending()
-    metrics = {}
-    for split in sorted({s for leg in ending if leg for s in leg.splits}):
-      scored = [leg if leg and split in leg.splits else None for leg in ending]
-      metrics[split] = population.evaluate(self._arrays(id, scored), split)
+    with _failing(id):
+      self._fill(id)
+      begin = time.monotonic()
+      losses = population.segment(self._arrays(id, table.legs))
+      metrics = self._evaluate(id)
     self._now[id] = round_lib.Turn(table.legs, losses, metrics)
     self._stopwatch.start(self._now[id], begin)
+
+  def _evaluate(self, id: int) -> dict[str, jax.Array]:
+    """Scores of the legs that end, by split."""
+    ending, metrics = self.seats.tables[id].ending(), {}
+    for split in sorted({s for leg in ending if leg for s in leg.splits}):
+      scored = [leg if leg and split in leg.splits else None for leg in ending]
+      slots = self._arrays(id, scored)
+      metrics[split] = self._populations[id].evaluate(slots, split)
+    return metrics
+
+  def _wait(self, turns: dict[int, round_lib.Turn]) -> None:
+    for id, turn in turns.items():
+      with _failing(id):
+        self._stopwatch.stop(turn)
 
   def _fill(self, id: int) -> None:
     """Gives the slots of new legs their states."""
@@ -379,21 +406,25 @@ class Engine:
       return
     if filling.moved:
       population.inherit(np.array(filling.moves))
+    # None of a species that was retired, whose states are lost.
+    legs = {place: table[place].leg for place in filling.restored}
+    lost = {p for p, leg in legs.items() if self._origin(leg).refusal}
     foreign = {
-      place: self._foreign[table[place].leg.member]
-      for place in filling.restored
-      if self._foreign[table[place].leg.member] is not None
+      place: self._foreign[leg.member]
+      for place, leg in legs.items()
+      if self._foreign[leg.member] is not None
     }
-    fresh = np.isin(np.arange(len(table)), [*filling.fresh, *foreign])
+    begun = [*filling.fresh, *foreign, *lost]
+    fresh = np.isin(np.arange(len(table)), begun)
     if fresh.any():
       population.refill(self._arrays(id, table.legs), fresh)
-    for place, weights in filling.restored.items():
+    for place in sorted(filling.restored.keys() - lost):
       row = foreign.get(place)
       if row is None:
-        row = self.restore_kept(weights)
+        row = self.restore_kept(filling.restored[place])
       else:
         fresh_row = self._populations.row(id, place)
-        row = self._cross(table[place].leg, row, fresh_row)
+        row = self._cross(legs[place], row, fresh_row)
       population.place(place, row)
     # Waiting here keeps the filling of slots out of the training time.
     jax.block_until_ready(population.state)
@@ -402,7 +433,7 @@ class Engine:
     """The state that a leg takes over from another species, on the host."""
     if leg.source is None or self._origin(leg) == self.seats.species(leg):
       return None
-    if self._is_refused(leg):
+    if self._is_refused(leg) or self._origin(leg).refusal:
       return None
     held = self.seats.find(leg.source)
     if held is None:
@@ -449,13 +480,22 @@ class Engine:
 
   def _dead(self) -> set[int]:
     """Members at work that were already lost in the round before."""
-    self._stopwatch.stop(self._last)
+    self._wait(self._last)
     working = {leg.member: leg for leg in self.seats.legs}
     dead = set()
     for turn in self._last.values():
       legs = {leg.member: leg for leg in turn.legs if leg}
       dead |= {m for m in turn.dead() if working.get(m) is legs[m]}
     return dead
+
+
+@contextlib.contextmanager
+def _failing(id: int) -> Iterator[None]:
+  """What the devices report within counts against a species."""
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    raise failure_lib.Failed(id, str(error)) from error
 
 
 def _divisor(slots: int) -> dict[str, int]:

@@ -42,6 +42,8 @@ class Hosts:
     index: of this host, from 0.
     count: of hosts.
     moved: to be called at the end of each round that was computed.
+    fence: to be called by the first host before it writes what the run goes on
+      from; raises once another process has taken the run over.
   """
 
   def __init__(
@@ -60,6 +62,7 @@ class Hosts:
       moved: called at the end of each round that was computed.
     """
     self.index, self.count, self.moved = index, count, moved
+    self.fence: Callable[[], None] = lambda: None
     self._client = client
     self._agreed = 0
 

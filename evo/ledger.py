@@ -1,8 +1,9 @@
 """The ledger: the append-only record of every leg, result and verdict.
 
 One immutable file per round, created only if absent: creating it is the
-commit. Each holds the digest of the one before it. It holds no clock, host or
-retry: those go to `events.jsonl`. Of several hosts the first one writes both.
+commit. Each holds its own digest and that of the one before it, so that no bit
+of it can change unseen. It holds no clock, host or retry: those go to
+`events.jsonl`. Of several hosts the first one writes both.
 """
 
 import hashlib
@@ -13,9 +14,14 @@ from typing import Any
 import tensorstore as ts
 from etils import epath
 
+from evo import faults
 from evo import hosts as hosts_lib
 
 Record = dict[str, Any]
+_RECOVERY = (
+  'put it back from a copy, or move it and the later ones away to have them'
+  ' computed again'
+)
 _ABSENT = ts.KvStore.TimestampedStorageGeneration(generation=b'\x02').generation
 
 
@@ -25,11 +31,17 @@ def encode(record: Record) -> bytes:
   return text.encode() + b'\n'
 
 
+def digest(record: Record) -> str:
+  """Of a record without its own digest."""
+  return hashlib.sha256(encode(record)).hexdigest()
+
+
 class Ledger:
   """The records of a workdir, in order.
 
   Attributes:
-    records: all committed records, oldest first.
+    records: all committed records, oldest first, without their own digests.
+    digests: of each of them.
   """
 
   def __init__(
@@ -47,13 +59,12 @@ class Ledger:
     """
     self._directory = epath.Path(directory)
     self._hosts = hosts or hosts_lib.Hosts()
-    self._previous = ''
     self.records: list[Record] = []
+    self.digests: list[str] = []
     self._store = None
-    count = self._hosts.once(self._count)
-    while len(self.records) < count:
-      self.records.append(self._read(self._path(len(self.records))))
-    self._hosts.same(self._previous, f'the ledger in {self._directory}')
+    for number in range(self._hosts.once(self._count)):
+      self._read(self._path(number))
+    self._hosts.same(self.digests[-1:], f'the ledger in {self._directory}')
 
   def append(self, record: Record) -> None:
     """Commits the next record, or checks that it equals the one that stands.
@@ -64,52 +75,78 @@ class Ledger:
         to another record than the first one.
     """
     number = len(self.records)
-    content = encode(record | {'round': number, 'previous': self._previous})
-    if self._hosts.first and not self._create(number, content):
-      raise RuntimeError(
-        f'{self._path(number)} was written by another process; this one stops'
-      )
-    self._previous = hashlib.sha256(content).hexdigest()
-    self.records.append(json.loads(content))
-    if self._hosts.agree(self._previous) != self._previous:
+    whole = self._whole(number, record)
+    own = digest(whole)
+    content = encode(whole | {'digest': own})
+    if self._hosts.first:
+      self._commit(number, content)
+    self.digests.append(own)
+    self.records.append(json.loads(encode(whole)))
+    if self._hosts.agree(own) != own:
       raise RuntimeError(
         f'host {self._hosts.index} came to another record than host 0 in round'
         f' {number}; expected the same machines, versions and data'
       )
 
+  def digest(self, number: int, record: Record) -> str:
+    """That record `number` has, or will have; those before it are committed."""
+    return digest(self._whole(number, record))
+
   def check(self, number: int, record: Record) -> None:
     """Raises RuntimeError unless a recomputed record equals record `number`."""
-    standing = dict(self.records[number])
-    standing.pop('previous')
-    if encode(record | {'round': number}) != encode(standing):
+    if self.digest(number, record) != self.digests[number]:
       raise RuntimeError(
         f'{self._path(number)} differs from what was computed again; expected'
         ' the same machine, versions and data as before'
       )
 
+  def _whole(self, number: int, record: Record) -> Record:
+    previous = self.digests[number - 1] if number else ''
+    return record | {'round': number, 'previous': previous}
+
   def _count(self) -> int:
-    count = 0
-    while self._path(count).exists():
-      count += 1
-    return count
+    numbers = set()
+    if self._directory.exists():
+      numbers = {int(p.stem) for p in self._directory.glob('[0-9]*.json')}
+    missing = sorted(set(range(max(numbers, default=-1))) - numbers)
+    if missing:
+      path = self._path(missing[0])
+      raise ValueError(f'{path} is missing; expected all records: {_RECOVERY}')
+    return len(numbers)
 
   def _path(self, number: int) -> epath.Path:
     return self._directory / f'{number:08d}.json'
 
-  def _read(self, path: epath.Path) -> Record:
-    content = path.read_bytes()
+  def _read(self, path: epath.Path) -> None:
     try:
-      record = json.loads(content)
-      previous = record['previous']
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(f'{path} is damaged; expected a JSON record') from error
-    if previous != self._previous:
+      record = json.loads(path.read_bytes())
+      own, previous = record.pop('digest'), record['previous']
+      intact = digest(record) == own
+    except (ValueError, KeyError, TypeError, AttributeError):
+      intact = False
+    if not intact:
       raise ValueError(
-        f'{path} does not follow the record before it; expected the digest'
-        f' {self._previous}'
+        f'{path} is damaged; expected the record that was committed: {_RECOVERY}'
       )
-    self._previous = hashlib.sha256(content).hexdigest()
-    return record
+    if previous != ''.join(self.digests[-1:]):
+      raise ValueError(
+        f'{path} does not follow the record before it; expected the records of'
+        f' one run: {_RECOVERY}'
+      )
+    self.digests.append(own)
+    self.records.append(record)
+
+  def _commit(self, number: int, content: bytes) -> None:
+    faults.point('ledger.before_append')
+    self._hosts.fence()
+    if not self._create(number, content):
+      # Perhaps by who was taken over in that instant, who computed the same.
+      self._hosts.fence()
+      if self._path(number).read_bytes() != content:
+        raise RuntimeError(
+          f'{self._path(number)} was written by another process; this one stops'
+        )
+    faults.point('ledger.after_append')
 
   def _create(self, number: int, content: bytes) -> bool:
     if self._store is None:

@@ -11,20 +11,17 @@ from typing import Any, Protocol
 
 from etils import epath
 
+from evo import attempts as attempts_lib
 from evo import bounds as bounds_lib
 from evo import clock as clock_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
 from evo import lull
 from evo import member as member_lib
+from evo import retention as retention_lib
 
 Record = dict[str, Any]
 Account = Callable[[list[member_lib.Leg], list[member_lib.Result]], None]
-
-# A population is saved once it has trained this many FLOPs per byte of state,
-# so that saving stays far below a hundredth of the time on any machine.
-_FLOPS_PER_BYTE = 5e4
-_MOST_ROUNDS = 64
 
 SEARCH = 'search'
 
@@ -47,12 +44,14 @@ class Loop:
   Attributes:
     engine: runs the legs.
     allowance: what may still start.
+    keep: rounds whose checkpoints stay.
     clock: where the time went.
     phase: of the current round, such as `search` or `confirm`.
     cycle: of the campaign, counted from 0.
     turn: number of the search that runs, or whose findings are verified; a
       cycle has several where a champion did not pass.
     round: number of the next round.
+    resume_at: round up to which nothing is trained again, or -1.
     flops: charged so far.
     tokens: trained on so far.
     stop_reason: why the loop ended before its phases did, or None.
@@ -67,6 +66,7 @@ class Loop:
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[[], None] = lambda: None,
     pinned: Callable[[], set[member_lib.Weights]] = set,
+    keep: int = 2,
   ):
     """Reads the ledger of the workdir, if there is one; nothing runs yet.
 
@@ -77,11 +77,12 @@ class Loop:
       stop: asked after each round for a reason to stop there.
       observe: called after each round.
       pinned: states that must not be removed.
+      keep: rounds whose checkpoints stay.
 
     Raises:
       ValueError: the ledger is damaged.
     """
-    self.engine, self.allowance = engine, allowance
+    self.engine, self.allowance, self.keep = engine, allowance, keep
     self.phase, self.round = SEARCH, 0
     self.cycle, self.turn = 0, 0
     self.stop_reason: str | None = None
@@ -91,11 +92,17 @@ class Loop:
     self._events = ledger_lib.Events(folder / 'events.jsonl', self._hosts)
     self._checkpoints = engine.checkpoints
     self._stop, self._observe, self._pinned = stop, observe, pinned
-    self._needed: list[set[member_lib.Weights]] = [set(), set()]
     self._pending: Record | None = None
+    self._over: str | None = None  # Why to stop after this round.
     self._decided: dict[str, Any] = {}  # Before the next round.
-    self._resume_at = self._newest_checkpoint()
+    self._retention = retention_lib.Retention(
+      engine, self._ledger, keep, allowance.disk
+    )
+    self.resume_at, self._begun = self._retention.newest, False
     self.clock = clock_lib.Clock(engine.meter, self._events)
+    self._attempts = attempts_lib.Attempts(
+      self._events, self._hosts, engine.catalogue, self._ledger
+    )
 
   @property
   def records(self) -> list[Record]:
@@ -110,7 +117,7 @@ class Loop:
   @property
   def live(self) -> bool:
     """Whether the states of the current round are on the devices."""
-    return self.round > self._resume_at
+    return self.round > self.resume_at
 
   def decide(self, name: str, value: Any) -> Any:
     """What was decided before the next round: as it stands there, or now.
@@ -136,6 +143,10 @@ class Loop:
     """Notes in `events.jsonl` what happened, for people."""
     self._events.write(event, **values)
 
+  def noted(self, event: str) -> list[Record]:
+    """Events of a kind, of all sessions."""
+    return [e for e in self._events.read() if e['event'] == event]
+
   def run(self, phase: str, asker: Asker, account: Account) -> int:
     """Runs a phase until nothing is left to do in it, or a reason to stop.
 
@@ -150,6 +161,9 @@ class Loop:
     self.phase = phase
     rounds = 0
     while self.stop_reason is None:
+      if self.live and not self._begun:
+        self._begin()
+        continue
       standing = self._standing()
       if standing and (standing['phase'], standing['turn']) != (
         phase,
@@ -176,32 +190,53 @@ class Loop:
   def finish(self) -> None:
     """Commits the last round and waits for storage."""
     with lull.expected():
+      self.engine.check()
       self._flush()
       self._checkpoints.wait()
+
+  def _begin(self) -> None:
+    """Before the first round that is trained."""
+    self._begun = True
+    for name, why in self._retention.passed_over.items():
+      self.log('damaged', checkpoint=name, reason=why)
+    self.stop_reason = self._retention.begin(self._needed())
 
   def _advance(
     self, legs: list[member_lib.Leg], standing: Record | None
   ) -> list[member_lib.Result]:
     """One round, on the devices or from the ledger."""
-    replay = self.round <= self._resume_at
+    replay = self.round <= self.resume_at
     self.engine.start(legs, replay=replay)
+    if not replay:
+      ended = self._recorded_results(standing) if standing else None
+      self._attempts.retire(self.engine.seats, ended)
     flops, tokens = self.engine.work()
     self.allowance.executed += flops
     if replay:
       results = self._recorded_results(standing)
       self.engine.settle(results, replay=True)
-      if self.round == self._resume_at:
-        self.engine.restore(checkpoint_name(self.round))
+      if self.round == self.resume_at:
+        self.engine.restore(retention_lib.checkpoint_name(self.round))
       return results
-    if not self.clock.running:
-      self.engine.compile()
-    self.clock.dispatched()
-    self.engine.dispatch()
-    self._flush()  # The last round is committed while this one trains.
-    results = self._standing_results(self.engine.collect(), standing)
+    with self._attempts.failing():
+      results = self._standing_results(self._train(), standing)
     self.clock.collected(flops, tokens)
     self.engine.settle(results)
     return results
+
+  def _train(self) -> list[member_lib.Result]:
+    """One round on the devices."""
+    if not self.clock.running:
+      self.engine.compile()
+    self.clock.dispatched()
+    try:
+      self.engine.dispatch()
+    finally:
+      # The last round, if it ended well, is committed while this one trains,
+      # and whatever becomes of it.
+      self.engine.check()
+      self._flush()
+    return self.engine.collect()
 
   def _standing_results(
     self, results: list[member_lib.Result], standing: Record | None
@@ -234,14 +269,17 @@ class Loop:
     results: list[member_lib.Result],
     standing: Record | None,
   ) -> None:
-    live = self.live
+    live, number = self.live, self.round
     stop, late = None, None
     if live:
       stop, late = self._hosts.agree([self._stop(), self.late()])
-    due = self._checkpoint_due(standing)
+    due = self._retention.due(self.round)
+    if standing:
+      due = standing['checkpoint'] is not None
     self._plan(standing)
     self._flush()
-    self._pending = {
+    name = retention_lib.checkpoint_name(number)
+    self._pending = record = {
       'phase': self.phase,
       'cycle': self.cycle,
       'turn': self.turn,
@@ -251,15 +289,18 @@ class Loop:
       'results': [_result_json(result) for result in results],
       'split': standing['split'] if standing else self.engine.split,
       'plan': self.allowance.plan,
-      'checkpoint': checkpoint_name(self.round) if due else None,
+      'checkpoint': name if due else None,
     }
     if live and (due or stop):
       # Where the run is stopped from outside it will go on: from here.
-      self.engine.save(checkpoint_name(self.round))
+      needed = self._needed()
+      self.engine.save(
+        name, lambda: self._retention.note(number, record, needed)
+      )
     self._decided = {}
     self.round += 1
     if live:
-      self.stop_reason = stop or late
+      self.stop_reason = stop or self._over or late
       self._hosts.moved()
 
   def _flush(self) -> None:
@@ -276,24 +317,13 @@ class Loop:
       self._events.write(
         'round', round=number, phase=record['phase'], **self.clock.spent()
       )
-    if record['checkpoint']:
-      self._collect_garbage(number)
+    if record['checkpoint'] and number > self.resume_at:
+      self._over = self._retention.prune(number, self._needed())
 
-  def _collect_garbage(self, number: int) -> None:
-    """Removes what neither this checkpoint nor the one before it needs."""
-    needed = self._pinned() | {
-      leg.source for leg in self.engine.legs if leg.source
-    }
-    self._needed = [self._needed[-1], needed]
-    if number <= self._resume_at:
-      return
-    names = self._checkpoints.names()
-    rounds = [name for name in names if name.startswith('round-')]
-    keep = set(rounds[-2:])
-    keep |= {engine_lib.kept_name(w) for w in set.union(*self._needed)}
-    for name in names:
-      if name not in keep:
-        self._checkpoints.remove(name)
+  def _needed(self) -> set[member_lib.Weights]:
+    """States that legs may inherit, asked or not yet."""
+    sources = {leg.source for leg in self.engine.legs if leg.source}
+    return self._pinned() | sources
 
   def revise(self) -> None:
     """Plans anew where the minutes are others than when they were planned."""
@@ -353,32 +383,6 @@ class Loop:
       member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
       for r in record['results']
     ]
-
-  def _checkpoint_due(self, standing: Record | None) -> bool:
-    if standing:
-      return standing['checkpoint'] is not None
-    flops = _FLOPS_PER_BYTE * self.engine.state_bytes
-    baseline = self.engine.catalogue.baseline
-    rounds = flops / (self.engine.size * baseline.segment_flops)
-    every = min(_MOST_ROUNDS, max(1, round(rounds)))
-    return (self.round + 1) % every == 0
-
-  def _newest_checkpoint(self) -> int:
-    """The last round in the ledger of which there is one, or -1.
-
-    The ledger names those that are due; one is also saved where a run is
-    stopped.
-    """
-    saved = set(self._checkpoints.names())
-    for number in reversed(range(len(self._ledger.records))):
-      if checkpoint_name(number) in saved:
-        return number
-    return -1
-
-
-def checkpoint_name(number: int) -> str:
-  """Name of the checkpoint of a round."""
-  return f'round-{number:08d}'
 
 
 def _result_json(result: member_lib.Result) -> Record:

@@ -70,6 +70,7 @@ class Populations:
     self._slots, self._segments = slots, segments
     self._mesh, self._mapped, self._meter = mesh, mapped, meter
     # What is refused must not depend on which host looks.
+    self._hosts = hosts
     self._memory = memory or hosts.agree(device_memory())
     self._data = placement.put(
       trainee.data, jax.NamedSharding(mesh, mesh_lib.SHARED)
@@ -90,16 +91,21 @@ class Populations:
     Returns:
       Why, by species, those that do not fit beside the others are refused.
     """
-    waiting = [id for id in live if not self[id].compiled]
+    species = self._catalogue.species
+    waiting = [
+      id for id in live if not (self[id].compiled or species[id].refusal)
+    ]
     if not waiting:
       return {}
     begin = time.monotonic()
     with _no_collection(), futures.ThreadPoolExecutor() as pool:
-      jobs = [pool.submit(self[id].compile, ('search',)) for id in waiting]
-      for job in jobs:
-        job.result()
+      failures = list(pool.map(self._compile, waiting))
     self._meter.compiling += time.monotonic() - begin
-    reasons = {id: self._refusal(id, live) for id in waiting}
+    # What is refused must not depend on which host it failed on.
+    reasons = {
+      id: self._hosts.any(failure) or self._refusal(id, live)
+      for id, failure in zip(waiting, failures)
+    }
     return {id: reason for id, reason in reasons.items() if reason}
 
   def row(self, id: int, slot: int) -> PyTree:
@@ -118,6 +124,22 @@ class Populations:
     """Puts a snapshot back in place."""
     for id in live:
       self[id].state = snapshot[f'species-{id}']
+
+  def _compile(self, id: int) -> str | None:
+    """Compiles a species; says why if it fails twice.
+
+    Whatever the trainee or the compiler raises counts against the structure,
+    unless it is the baseline's.
+    """
+    for attempt in range(2):
+      try:
+        self[id].compile(('search',))
+        return None
+      except Exception as error:
+        if attempt and self._catalogue.is_baseline(id):
+          raise
+        reason = f'it cannot be compiled: {error}'
+    return reason
 
   def _population(self, species: species_lib.Species) -> Population:
     if species.structure not in self._library:

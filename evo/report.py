@@ -45,6 +45,11 @@ def markdown(
     parts.append(_noise(result['noise'], result['metric']))
   parts += ['## Cost', _cost(result)]
   parts += ['## Failures', _failures(rows)]
+  if damaged := result.get('damaged'):
+    parts.append(
+      f'{wording.count(damaged, "damaged checkpoint")} passed over: the rounds'
+      ' after an older one were trained again, to the same records.'
+    )
   parts += ['## Stopped', f'Because {wording.reason(result["stop_reason"])}.']
   parts += ['## Next', _next(result, run, improvements)]
   again = run['command'].replace(' --', ' \\\n  --')

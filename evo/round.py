@@ -69,18 +69,17 @@ class Stopwatch:
     if turn.metrics:
       turn.evaluated = self._watch.submit(_ready_at, turn.metrics)
 
-  def stop(self, turns: dict[int, Turn]) -> None:
-    """Waits for the turns, in order of dispatch, and meters each once."""
-    for turn in turns.values():
-      if turn.trained is None:
-        continue
-      done = turn.trained.result()
-      self._meter.training += done - max(self._ready, turn.begin)
-      self._ready = done
-      if turn.evaluated is not None:
-        self._ready = turn.evaluated.result()
-        self._meter.evaluating += self._ready - done
-      turn.trained = None
+  def stop(self, turn: Turn) -> None:
+    """Waits for a turn and meters it once; turns in order of dispatch."""
+    if turn.trained is None:
+      return
+    done = turn.trained.result()
+    self._meter.training += done - max(self._ready, turn.begin)
+    self._ready = done
+    if turn.evaluated is not None:
+      self._ready = turn.evaluated.result()
+      self._meter.evaluating += self._ready - done
+    turn.trained = None
 
 
 def _ready_at(arrays: Any) -> float:

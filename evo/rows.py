@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from evo import faults
 from evo import member as member_lib
 
 Record = dict[str, Any]
@@ -136,6 +137,7 @@ def write_exports(workdir: epath.PathLike, rows: Sequence[Row]) -> None:
   folder = epath.Path(workdir)
   lines = [json.dumps(row, allow_nan=False) + '\n' for row in rows]
   (folder / 'ledger.jsonl').write_text(''.join(lines))
+  faults.point('exports.within_write')
   flat = [_flatten(row) for row in rows]
   columns = list(dict.fromkeys(key for row in flat for key in row))
   buffer = io.StringIO()

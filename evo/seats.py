@@ -121,9 +121,20 @@ class Seats:
     """Marks a live species as infeasible; its legs end with this round."""
     self._catalogue.refuse(self._catalogue.species[id], reason)
 
-  def ending_at_once(self) -> list[Leg]:
-    """Legs at work whose structure is infeasible."""
-    return [leg for leg in self.legs if self.species(leg).refusal]
+  def infeasible(self) -> list[Result]:
+    """Results of the legs at work whose structure is infeasible.
+
+    Charged are the segments that they trained before it turned out.
+    """
+    results = [
+      Result(leg, member_lib.INFEASIBLE, {}, stop=leg.start)
+      for leg in self._refused
+    ]
+    for id, table in self.tables.items():
+      species = self._catalogue.species[id]
+      if species.refusal:
+        results += [species.lost(slot.leg, slot.done) for slot in table.busy]
+    return results
 
   def settle(self, results: list[Result]) -> None:
     """Advances all legs by one segment and frees the slots of `results`."""

@@ -71,6 +71,11 @@ class Table:
     """At work in each slot."""
     return [slot.leg for slot in self._slots]
 
+  @property
+  def busy(self) -> list[Slot]:
+    """Slots with a leg."""
+    return [slot for slot in self._slots if slot.leg]
+
   def free(self) -> int:
     """Slots without a leg."""
     return self.legs.count(None)

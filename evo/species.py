@@ -85,6 +85,18 @@ class Species:
       stop=stop,
     )
 
+  def lost(self, leg: Leg, stop: int) -> Result:
+    """The result of a leg that turned out to be infeasible."""
+    segments = stop - leg.start
+    return Result(
+      leg,
+      member_lib.INFEASIBLE,
+      {},
+      flops=segments * self.segment_flops,
+      tokens=segments * self.segment_tokens,
+      stop=stop,
+    )
+
   def facts(self) -> dict[str, Any]:
     """What the ledger says of it beside each leg."""
     cost = self.cost
@@ -144,6 +156,10 @@ class Catalogue:
   @property
   def species(self) -> list[Species]:
     return list(self._by_structure.values())
+
+  def is_baseline(self, id: int) -> bool:
+    """Whether a species has the structure of the baseline."""
+    return self.species[id].structure == self.baseline.structure
 
   def find(self, structure: trainee_lib.Structure) -> Species | None:
     """The species of a structure that was seen before."""

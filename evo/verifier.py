@@ -190,14 +190,20 @@ class Verifier:
       The loop, after its end.
     """
     evaluations = len(self._splits)
+    own = self._loop.allowance
     allowance = bounds_lib.Allowance(
-      bounds_lib.Bounds(flops=self._loop.allowance.left()),
+      bounds_lib.Bounds(flops=own.left(), disk=own.disk),
       larger.engine,
       strategy,
       confirmation_evaluations=evaluations,
     )
     loop = loop_lib.Loop(
-      larger.engine, folder, allowance, stop=stop, observe=observe
+      larger.engine,
+      folder,
+      allowance,
+      stop=stop,
+      observe=observe,
+      keep=self._loop.keep,
     )
     runs = allowance.expected()
     names = loop.decide('names', transfer.extent(confirmed, runs))

@@ -12,7 +12,9 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from absl import flags
+from absl import flags, logging
+
+from evo import failure
 
 PRESETS = pathlib.Path(__file__).parent / 'presets'
 SPACES = pathlib.Path(__file__).parent / 'spaces'
@@ -33,6 +35,8 @@ def input_errors() -> Iterator[None]:
   except BrokenPipeError:
     raise
   except (ValueError, OSError) as error:
+    if failure.is_full(error):
+      raise
     raise InputError(str(error)) from error
 
 
@@ -41,6 +45,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   # XLA's loader reports machine features at length whenever it reads the
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  # Else it would make folders of its own in two other places of the home.
+  os.environ.setdefault('MPLCONFIGDIR', str(cache() / 'matplotlib'))
   if {'--help', '-h'} & set(sys.argv[1:]):
     module = sys.modules[main.__module__]
     print(module.__doc__, flags.FLAGS.module_help(module), sep='\n')
@@ -50,6 +56,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
     if len(rest) > 1:
       raise InputError(f'argument {rest[1]!r}; expected flags only')
+    # Orbax logs at length whatever it raises too.
+    logging.set_verbosity(logging.FATAL)
     code = main(rest) or 0
     sys.stdout.flush()
     sys.exit(code)
@@ -60,9 +68,31 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   except InputError as error:
     complain(error)
     sys.exit(BAD_INPUT)
+  except Exception as error:
+    if (line := again(error)) is None:
+      raise
+    complain(line)
+    sys.exit(AGAIN)
 
 
-def complain(error: InputError) -> None:
+def again(error: BaseException) -> str | None:
+  """What to say of an error after which the same command can go on."""
+  if isinstance(error, failure.Damaged):
+    return f'{error}: the same command goes on from an older one'
+  if isinstance(error, failure.Failed):
+    return f'{error}: the same command tries it once more at most'
+  if failure.is_full(error):
+    return 'no space is left; expected some: then the same command goes on'
+  return None
+
+
+def cache() -> pathlib.Path:
+  """Where programs that were compiled are kept; all else is in workdirs."""
+  home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
+  return pathlib.Path(home) / 'datapoint'
+
+
+def complain(error: InputError | str) -> None:
   """Says in one line what is wrong."""
   line = ' '.join(str(error).split())
   print(f'error: {line}', file=sys.stderr)

@@ -23,7 +23,7 @@ import jax
 from jax._src import distributed as jax_distributed
 
 from evo import hosts as hosts_lib
-from launch import cli
+from launch import cli, owner
 from launch import stop as stop_lib
 from launch import watchdog as watchdog_lib
 
@@ -75,12 +75,18 @@ def join(
     _leave(watchdog)
   except SystemExit as leaving:
     _exit(leaving.code)
+  except owner.Lost as error:
+    cli.complain(error)
+    _exit(cli.BAD_INPUT)
   except cli.InputError as error:
     cli.complain(error)
     _leave(watchdog)
     _exit(cli.BAD_INPUT)
   except BaseException as error:
     watchdog.convict(error)
+    if line := cli.again(error):
+      cli.complain(line)
+      _exit(cli.AGAIN)
     traceback.print_exc()
     _exit(1)
 

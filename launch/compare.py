@@ -23,8 +23,9 @@ from evo import (
   comparison_summary,
   strategies,
 )
+from evo import hosts as hosts_lib
 from evo import task as task_lib
-from launch import cli, contests, files, settings
+from launch import cli, contests, files, owner, settings
 from launch import experiment as experiment_lib
 from launch import progress as progress_lib
 from launch import stop as stop_lib
@@ -60,29 +61,49 @@ def main(argv: list[str]) -> int:
   with cli.input_errors():
     given = _values()
     workdir = pathlib.Path(given['workdir'])
-    identity = {k: v for k, v in given.items() if k not in _CHANGEABLE}
-    files.check_workdir(workdir, identity, 'comparison')
+    files.check_workdir(workdir, _identity(given), 'comparison')
     if (workdir / 'STOP').exists():
       print(f'{workdir}/STOP is there from before: delete it to go on.')
       return 0
-    arms = _arms(given['strategies'])
+    owner.look(workdir)
+    arms, hosts = _arms(given['strategies']), hosts_lib.Hosts()
     if given['task'] == contests.TEXT:
       experiment_lib.prepare_backend(given)
-      ground = contests.OnText(given)
+      ground = contests.OnText(given, hosts)
     else:
       ground = contests.OnTask(given)
     for arm in arms:
       ground.check(arm)
-  (workdir / 'runs').mkdir(parents=True, exist_ok=True)
+  with owner.hold(workdir, hosts):
+    return _compare(given, arms, ground, hosts)
+
+
+def _compare(
+  given: dict[str, Any],
+  arms: list[contests.Arm],
+  ground: contests.Contests,
+  hosts: hosts_lib.Hosts,
+) -> int:
+  """The comparison in a workdir that is held; returns the exit code."""
+  workdir = pathlib.Path(given['workdir'])
+  with cli.input_errors():
+    # Who held it before may have gone on with it after the first look.
+    files.check_workdir(workdir, _identity(given), 'comparison')
+  (workdir / 'runs').mkdir(exist_ok=True)
   files.write_json(workdir / 'run.json', {'flags': given})
   print(_plan(given, arms, ground), file=sys.stderr)
   signals = stop_lib.StopSignals(workdir)
-  runs = _run(workdir, given['seeds'], arms, ground, signals)
+  runs = _run(workdir, given['seeds'], arms, ground, signals, hosts)
   if _comparable(runs, arms):
     _report(workdir, given, ground.metric, runs)
   if signals.reason():
     print('stopped; the same command goes on')
   return cli.AGAIN if signals.reason() == 'sigterm' else 0
+
+
+def _identity(given: dict[str, Any]) -> dict[str, Any]:
+  """The flags that say which comparison it is."""
+  return {k: v for k, v in given.items() if k not in _CHANGEABLE}
 
 
 def _run(
@@ -91,6 +112,7 @@ def _run(
   arms: list[contests.Arm],
   ground: contests.Contests,
   signals: stop_lib.StopSignals,
+  hosts: hosts_lib.Hosts,
 ) -> list[comparison.Run]:
   """All runs, seed by seed; those of before are read from the workdir."""
   runs: list[comparison.Run] = []
@@ -106,6 +128,7 @@ def _run(
           run = ground.run(arm, seed, folder, signals.reason, bar.show)
         if run is None:
           return runs
+        hosts.fence()
         files.write_json(path, run.to_json())
         runs.append(run)
   return runs

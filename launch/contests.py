@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
 from evo import comparison, contest, phases, simulation, strategies
+from evo import hosts as hosts_lib
 from evo import strategy as strategy_lib
 from evo import task as task_lib
 from launch import experiment as experiment_lib
@@ -75,13 +76,17 @@ class Contests(Protocol):
 class OnText:
   """Contests in which members are transformers on text."""
 
-  def __init__(self, given: dict[str, Any]):
+  def __init__(self, given: dict[str, Any], hosts: hosts_lib.Hosts):
     """Reads the text and the space; builds nothing else.
+
+    Args:
+      given: the flags.
+      hosts: whose fence is asked before anything is written.
 
     Raises:
       ValueError: one line, what is wrong and what is expected.
     """
-    self._given = given
+    self._given, self._hosts = given, hosts
     self._trainee: language_model.LanguageModel = experiment_lib.load_trainee(
       given, experiment_lib.load_space(given)
     )
@@ -135,7 +140,11 @@ class OnText:
     own = {'strategy': arm.strategy, 'seed': seed, 'workdir': str(workdir)}
     given = {k: v for k, v in self._given.items() if k not in COMPARISON} | own
     experiment = experiment_lib.build(
-      given, trainee=self._trainee, library=self._library, **arm.options
+      given,
+      trainee=self._trainee,
+      library=self._library,
+      hosts=self._hosts,
+      **arm.options,
     )
     return experiment, given
 

@@ -16,8 +16,8 @@ from evo import populations as populations_lib
 from evo import space as space_lib
 from evo import strategies
 from evo import strategy as strategy_lib
+from launch import cli, parameters
 from launch import devices as devices_lib
-from launch import parameters
 from models import compute, language_model
 from models import data as data_lib
 
@@ -33,14 +33,14 @@ class Experiment:
   """What a campaign needs.
 
   Attributes:
-    why: the mesh is the one it is.
+    why: the mesh is the one it is; searches tell it.
   """
 
   trainee: language_model.LanguageModel
   space: space_lib.Space
   strategy: strategy_lib.Strategy
   engine: engine_lib.Engine
-  why: str
+  why: str = ''
 
 
 def prepare_backend(given: dict[str, Any], hosts: int = 1) -> None:
@@ -60,10 +60,7 @@ def prepare_backend(given: dict[str, Any], hosts: int = 1) -> None:
     # Else an installed TPU library looks for its chips, at length and aloud.
     jax.config.update('jax_platforms', 'cpu')
   if not os.environ.get('JAX_COMPILATION_CACHE_DIR'):
-    home = os.environ.get('XDG_CACHE_HOME') or pathlib.Path.home() / '.cache'
-    jax.config.update(
-      'jax_compilation_cache_dir', str(pathlib.Path(home) / 'datapoint' / 'jax')
-    )
+    jax.config.update('jax_compilation_cache_dir', str(cli.cache() / 'jax'))
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 

@@ -4,6 +4,7 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
+from evo import faults
 from evo import member as member_lib
 from launch import experiment as experiment_lib
 from launch import files
@@ -35,7 +36,9 @@ def write(
   if not experiment.engine.hosts.first:
     return
   folder.mkdir(parents=True, exist_ok=True)
+  faults.point('export.before_weights')
   alone = ocp.options.MultiprocessingOptions(active_processes={0})
   with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
     checkpointer.save(folder / 'weights', weights, force=True)
+  faults.point('export.after_weights')
   files.write_json(folder / 'configuration.json', configuration)

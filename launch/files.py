@@ -4,8 +4,18 @@ import json
 import pathlib
 from typing import Any
 
-# What may be in a workdir before its run is.
-_BEFORE = ('STOP', 'preflight.json')
+from evo import faults
+from launch import owner
+
+# What may lie there before run.json does: a draft is what a write leaves that
+# found no room.
+_BEFORE = (
+  'STOP',
+  'preflight.json',
+  'run.draft',
+  owner.NAME,
+  f'{owner.NAME}.__lock',
+)
 
 
 def check_workdir(
@@ -85,4 +95,6 @@ def write_json(path: pathlib.Path, value: Any) -> None:
   """Replaces a file at once, so that no reader sees half of it."""
   draft = path.with_suffix('.draft')
   draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
+  faults.point(f'{path.name}.before_replace')
   draft.replace(path)
+  faults.point(f'{path.name}.after_replace')

@@ -19,7 +19,7 @@ from evo import ledger as ledger_lib
 from evo import member as member_lib
 from evo import rows as rows_lib
 from evo import verification
-from launch import cli, files, scratch
+from launch import cli, files, owner, scratch
 from launch import experiment as experiment_lib
 
 _ARMS = ('schedule replayed', 'last configuration', 'baseline')
@@ -42,20 +42,24 @@ def main(argv: list[str]) -> int:
     if (folder / 'replay.json').exists():
       print(_summary(json.loads((folder / 'replay.json').read_text())))
       return 0
+    owner.look(folder)
     experiment_lib.prepare_backend(run['flags'])
     experiment = experiment_lib.build(run['flags'] | {'workdir': str(folder)})
-    loop = scratch.make_loop(experiment, folder)
   arms = _schedules(member, records, run)
   confirmation = verification.Confirmation(
     arms, seeds=seeds, first_member=0, splits=_splits(experiment)
   )
   flops = len(arms) * len(seeds) * run['flops_per_member']
   print(f'{len(arms) * len(seeds)} runs, {flops:.2g} FLOPs', file=sys.stderr)
-  stopped = scratch.train(loop, confirmation)
-  if stopped is not None:
-    return stopped
-  value = _value(member, confirmation, arms, seeds, records, run)
-  files.write_json(folder / 'replay.json', value)
+  with owner.hold(folder, experiment.engine.hosts):
+    with cli.input_errors():
+      loop = scratch.make_loop(experiment, folder)
+    stopped = scratch.train(loop, confirmation)
+    if stopped is not None:
+      return stopped
+    experiment.engine.hosts.fence()
+    value = _value(member, confirmation, arms, seeds, records, run)
+    files.write_json(folder / 'replay.json', value)
   print(_summary(value))
   return 0
 

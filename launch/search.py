@@ -19,12 +19,15 @@ if __name__ == '__main__':
   # of a SIGTERM that ends it. `StopSignals` takes it once it can be answered.
   signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import (
   ablation,
+  faults,
   lineage,
   lull,
   pace_figure,
@@ -35,15 +38,17 @@ from evo import (
 )
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
+from evo import disk as disk_lib
 from evo import hosts as hosts_lib
 from evo import improvements as improvements_lib
+from evo import ledger as ledger_lib
 from evo import pace as pace_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import summary as summary_lib
-from launch import cli, enlarge, export, files, plan, settings
+from launch import cli, enlarge, export, files, owner, plan, settings
 from launch import cluster as cluster_lib
 from launch import display as display_lib
 from launch import experiment as experiment_lib
@@ -76,14 +81,38 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
     run = experiment_lib.describe(given, experiment, settings.command(given))
     for name, value in run.items():
       hosts.same(value, f'the {name.replace("_", " ")} of the run')
-    made_of = {name: run[name] for name in ('data_digest', 'space')}
-    hosts.once(lambda: files.check_unchanged(workdir, made_of))
-    display = display_lib.Display(run['metric'], quiet=not hosts.first)
-    campaign = _campaign(given, experiment, cluster, display)
+    hosts.once(lambda: _check_unchanged(workdir, run))
+    make = functools.partial(
+      _campaign,
+      given,
+      experiment,
+      stop=cluster.reason,
+      bounds=_bounds(given, experiment),
+      larger=_larger(given, experiment),
+    )
   if early := hosts.any(cluster.reason()):
     return cli.AGAIN if early == stop_lib.SIGTERM else 0
+  with owner.hold(workdir, hosts):
+    return _search(given, run, experiment, make)
+
+
+def _search(
+  given: dict[str, Any],
+  run: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  make: Callable[..., campaign_lib.Campaign],
+) -> int:
+  """The search in a workdir that is held; returns the exit code."""
+  workdir, hosts = pathlib.Path(given['workdir']), experiment.engine.hosts
+  display = display_lib.Display(run['metric'], quiet=not hosts.first)
+  with cli.input_errors():
+    # Who held it before may have gone on with it after the first look.
+    hosts.once(
+      lambda: files.check_workdir(workdir, settings.identity(given), 'search')
+    )
+    hosts.once(lambda: _check_unchanged(workdir, run))
+    campaign = make(observe=display.update)
   if hosts.first:
-    workdir.mkdir(parents=True, exist_ok=True)
     files.write_json(workdir / 'run.json', run)
     rounds = len(campaign.loop.records)
     print(plan.plan(given, run, rounds, campaign.calibrates), file=sys.stderr)
@@ -96,6 +125,12 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
   return cli.AGAIN if again else 0
 
 
+def _check_unchanged(workdir: pathlib.Path, run: dict[str, Any]) -> None:
+  """Raises ValueError if a run that goes on was made of something else."""
+  made_of = {name: run[name] for name in ('data_digest', 'space')}
+  files.check_unchanged(workdir, made_of)
+
+
 def _finish(
   workdir: pathlib.Path,
   given: dict[str, Any],
@@ -104,11 +139,16 @@ def _finish(
   campaign: campaign_lib.Campaign,
 ) -> None:
   """Writes what a search leaves."""
+  hosts = experiment.engine.hosts
+  faults.point('finish.before_write')
+  hosts.fence()
   if best := campaign.champion:
     weights = (best.leg.member, best.stop)
     champion = workdir / 'champion'
     export.write(champion, experiment, best.leg.configuration, weights)
-  if experiment.engine.hosts.first:
+  if hosts.first:
+    faults.point('report.before_write')
+    hosts.fence()
     _report(workdir, given, run, experiment, campaign)
   campaign.loop.log(
     'stop', reason=campaign.stop_reason, seconds=campaign.loop.clock.seconds
@@ -122,11 +162,14 @@ def _nothing_to_do(workdir: pathlib.Path, given: dict[str, Any]) -> str | None:
     ValueError: the workdir holds something else.
   """
   files.check_workdir(workdir, settings.identity(given), 'search')
+  for folder in workdir.glob(f'{transfer.PHASE}/*/ledger'):
+    ledger_lib.Ledger(folder)  # Now, rather than in the middle of the run.
   if (workdir / 'STOP').exists():
     return f'{workdir}/STOP is there from before: delete it to go on.\n'
   if _finished(workdir, given):
     summary = (workdir / 'summary.txt').read_text()
     return f'{workdir} is finished; {_further(workdir)}.\n\n{summary}'
+  owner.look(workdir)
   return None
 
 
@@ -142,33 +185,56 @@ def _experiment(
   return experiment_lib.build(given, hosts=hosts, **options)
 
 
+def _larger(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> Callable[..., transfer.Larger] | None:
+  """Makes the larger scale in a folder; None where it is left out."""
+  if transfer.PHASE not in given['phases']:
+    return None
+  enlarge.factors(given['transfer'], experiment.space)
+  trainee = enlarge.load_trainee(given, experiment)
+  return functools.partial(enlarge.larger, given, experiment, trainee)
+
+
 def _campaign(
   given: dict[str, Any],
   experiment: experiment_lib.Experiment,
-  cluster: cluster_lib.Cluster,
-  display: display_lib.Display,
+  **options: Any,
 ) -> campaign_lib.Campaign:
   """The campaign of the flags; nothing runs yet."""
-  larger = None
-  if transfer.PHASE in given['phases']:
-    enlarge.factors(given['transfer'], experiment.space)
-    trainee = enlarge.load_trainee(given, experiment)
-    larger = functools.partial(enlarge.larger, given, experiment, trainee)
   return campaign_lib.Campaign(
     experiment.engine,
     experiment.strategy,
     given['workdir'],
-    bounds=bounds_lib.Bounds(
-      given['max_members'] or None, given['max_flops'], given['max_minutes']
-    ),
+    keep=given['keep'],
     phases=plan.phases(given),
     seed=given['seed'],
-    larger=larger,
     restart=functools.partial(
       experiment_lib.make_strategy, given, experiment.trainee
     ),
-    stop=cluster.reason,
-    observe=display.update,
+    **options,
+  )
+
+
+def _bounds(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> bounds_lib.Bounds:
+  """The bounds of the flags.
+
+  Raises:
+    ValueError: the one on disk leaves no room for the checkpoints.
+  """
+  disk = None
+  if given['max_disk_gb'] is not None:
+    least = 3 * experiment.engine.state_bytes / 1e9
+    room = given['max_disk_gb'] > least
+    settings.require(
+      given, 'max_disk_gb', room, f'more than {least:.2g}, three checkpoints'
+    )
+    folder = epath.Path(given['workdir'])
+    disk = disk_lib.Disk(folder, 1e9 * given['max_disk_gb'])
+  return bounds_lib.Bounds(
+    given['max_members'] or None, given['max_flops'], given['max_minutes'], disk
   )
 
 
@@ -198,6 +264,7 @@ def _report(
     details=details,
     larger=larger,
   )
+  result['damaged'] = len(campaign.loop.noted('damaged'))
   result['bounds'] = {name: given[name] for name in settings.BOUNDS}
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
@@ -213,6 +280,7 @@ def _report(
   (workdir / 'report.md').write_text(
     report.markdown(result, rows, run, improvements)
   )
+  faults.point('summary.before_write')
   summary = summary_lib.summary(result, run, improvements) + '\n'
   (workdir / 'summary.txt').write_text(summary)
   files.write_json(workdir / 'result.json', result)

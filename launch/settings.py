@@ -18,6 +18,8 @@ CHANGEABLE = (
   'max_members',
   'max_minutes',
   'max_flops',
+  'max_disk_gb',
+  'keep',
   'max_species',
   'mesh',
   'mapping',
@@ -49,6 +51,8 @@ def define() -> None:
   integer('max_members', 24, 'Members to train to their end; 0 is no bound.')
   number('max_minutes', None, 'Wall clock, confirmation included.')
   number('max_flops', None, 'FLOPs charged, confirmation included.')
+  number('max_disk_gb', None, 'Gigabytes that the workdir may take.')
+  integer('keep', 2, 'Rounds whose checkpoints stay on storage.', lower_bound=1)
   integer(
     'confirm_seeds',
     4,
@@ -143,7 +147,7 @@ def values() -> dict[str, Any]:
     given['max_members'] = 0  # The quick preset's bound is not meant here.
   for name in ('max_members', 'confirm_seeds'):
     require(given, name, given[name] >= 0, 'a number of at least 0')
-  for name in ('max_minutes', 'max_flops'):
+  for name in ('max_minutes', 'max_flops', 'max_disk_gb'):
     require(
       given, name, given[name] is None or given[name] > 0, 'a positive number'
     )

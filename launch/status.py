@@ -16,7 +16,7 @@ from evo import ledger as ledger_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import wording
-from launch import cli
+from launch import cli, owner
 
 Record = dict[str, Any]
 
@@ -39,6 +39,7 @@ class Run:
     events: of events.jsonl.
     result: as result.json would be now.
     rows: of the ledger's legs.
+    holder: the process that holds the workdir, if there is one.
   """
 
   run: Record
@@ -46,6 +47,7 @@ class Run:
   events: list[Record]
   result: Record
   rows: list[Record]
+  holder: owner.Holder | None = None
 
 
 def read(workdir: epath.PathLike) -> Run:
@@ -79,7 +81,8 @@ def read(workdir: epath.PathLike) -> Run:
     ],
   )
   rows = rows_lib.leg_rows(records, run)
-  return Run(run, records, events, result, rows)
+  holder = owner.read(folder)
+  return Run(run, records, events, result, rows, holder)
 
 
 def describe(state: Run, now: float) -> str:
@@ -94,6 +97,8 @@ def describe(state: Run, now: float) -> str:
     ('run', f'{flags_["workdir"]}, {flags_["strategy"]}'),
     ('state', _state(state, now)),
   ]
+  if state.holder:
+    lines.append(('holder', _holder(state.holder)))
   if state.records:
     phase = state.records[-1]['phase']
     lines.append(('phase', f'{phase}, {len(state.records)} rounds done'))
@@ -174,6 +179,11 @@ def _state(state: Run, now: float) -> str:
   if alive(state.events, now):
     return f'running; last sign of life {age} ago'
   return f'silent for {age}: killed, or stuck'
+
+
+def _holder(holder: owner.Holder) -> str:
+  words = {True: 'at work', False: 'dead', None: 'on another host, or stopped'}
+  return f'{holder}: {words[holder.works()]}'
 
 
 def _members(state: Run) -> str:

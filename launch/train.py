@@ -23,7 +23,7 @@ from evo import engine as engine_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import space as space_lib
-from launch import cli, export, files, parameters, scratch, settings
+from launch import cli, export, files, owner, parameters, scratch, settings
 from launch import experiment as experiment_lib
 
 _OWN = ('workdir', 'configuration', 'against', 'seeds', 'seed')
@@ -60,20 +60,37 @@ def main(argv: list[str]) -> int:
       value = json.loads((workdir / 'train.json').read_text())
       print(_summary(value, given))
       return 0
+    owner.look(workdir)
     experiment_lib.prepare_backend(given)
     experiment = _experiment(given, space, arms)
     run['data_digest'] = experiment.trainee.digest
     files.check_unchanged(workdir, {'data_digest': run['data_digest']})
     runs = _runs(experiment, arms, run['seeds'])
-    kept = (_FIRST, given['segments'])
-    loop = scratch.make_loop(experiment, workdir, frozenset({kept}))
     plan = _plan(experiment, arms, given['seeds'])
-  workdir.mkdir(parents=True, exist_ok=True)
+  with owner.hold(workdir, experiment.engine.hosts):
+    return _train(given, run, experiment, arms, runs, plan)
+
+
+def _train(
+  given: dict[str, Any],
+  run: dict[str, Any],
+  experiment: experiment_lib.Experiment,
+  arms: dict[str, space_lib.Configuration],
+  runs: _Runs,
+  plan: str,
+) -> int:
+  """The training in a workdir that is held; returns the exit code."""
+  workdir, kept = pathlib.Path(given['workdir']), (_FIRST, given['segments'])
+  with cli.input_errors():
+    # Who held it before may have gone on with it after the first look.
+    files.check_workdir(workdir, settings.identity(given), 'training')
+    loop = scratch.make_loop(experiment, workdir, frozenset({kept}))
   files.write_json(workdir / 'run.json', run)
   print(plan, file=sys.stderr)
   stopped = scratch.train(loop, runs)
   if stopped is not None:
     return stopped
+  experiment.engine.hosts.fence()
   value = _value(experiment, runs, run, loop)
   if runs.results[_FIRST].ok:
     export.write(workdir, experiment, arms[_CONFIGURATION], kept)

@@ -1,5 +1,8 @@
 """Every test runs on four CPU devices, with JAX's strictest settings."""
 
+import subprocess
+from concurrent import futures
+
 import jax
 import pytest
 
@@ -33,6 +36,8 @@ def make_campaign(quadratic_space):
   from evo import mesh as mesh_lib
   from models import quadratic
 
+  made = []
+
   def make(
     workdir,
     strategy='evolution',
@@ -54,6 +59,8 @@ def make_campaign(quadratic_space):
     stop=lambda: None,
     observe=lambda campaign: None,
     steps=100,
+    library=None,
+    keep=2,
     **options,
   ):
     space = space or quadratic_space
@@ -64,7 +71,10 @@ def make_campaign(quadratic_space):
       return strategies.make(strategy, space, **shared, **options)
 
     flops = steps * trainee.cost(()).flops_per_step
-    return campaign.Campaign(
+    # A process that was killed writes no more.
+    for old in made:
+      futures.wait(old.engine.checkpoints._pending.values())
+    new = campaign.Campaign(
       engine.Engine(
         trainee,
         space,
@@ -73,6 +83,7 @@ def make_campaign(quadratic_space):
         slots=slots,
         mesh=mesh_lib.make({'member': devices}),
         mapped=mapped,
+        library=library,
       ),
       strategies.make(
         strategy, space, seed=0, population=slots, segments=10, **options
@@ -85,9 +96,12 @@ def make_campaign(quadratic_space):
       arms=arms,
       larger=larger,
       restart=restart if again else None,
+      keep=keep,
       stop=stop,
       observe=observe,
     )
+    made.append(new)
+    return new
 
   return make
 
@@ -115,6 +129,26 @@ def describe():
     }
 
   return make
+
+
+@pytest.fixture
+def tmpfs(tmp_path):
+  """Gives a folder so many bytes of disk, and other ones when called again."""
+  folder = tmp_path / 'small'
+  folder.mkdir()
+  mounted = []
+
+  def size(size):
+    how = f'{"remount," if mounted else ""}size={size}'
+    mount = ['mount', '-t', 'tmpfs', '-o', how, 'tmpfs', str(folder)]
+    if subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+      pytest.skip('this user cannot mount')
+    mounted.append(size)
+    return folder
+
+  yield size
+  if mounted:
+    subprocess.run(['umount', '--lazy', str(folder)], check=True)
 
 
 # What follows makes ledgers by hand, of a space with the parameter x. Members

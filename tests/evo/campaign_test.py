@@ -11,7 +11,7 @@ import pytest
 
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
-from evo import improvements, ledger, loop, space, transfer
+from evo import improvements, ledger, retention, space, transfer
 from evo import mesh as mesh_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
@@ -480,7 +480,7 @@ def test_more_minutes_go_on_with_a_run_that_had_used_up_its_own(
 def test_a_campaign_in_cycles_goes_on_to_what_an_unbroken_one_comes_to(
   tmp_path, make_campaign, monkeypatch, compounding, share
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   unbroken = make_campaign(whole, **compounding)
   unbroken.run()
@@ -530,7 +530,7 @@ def test_no_seed_is_used_for_two_things(tmp_path, make_campaign, planted):
 def test_a_campaign_stopped_while_it_verifies_comes_to_the_same_verdicts(
   tmp_path, make_campaign, monkeypatch, planted, rounds
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   unbroken = make_campaign(whole, **planted)
   unbroken.run()
@@ -570,7 +570,7 @@ def test_a_search_beats_its_baseline_and_confirms_it(
 def test_a_stopped_run_goes_on_to_the_records_of_an_unbroken_one(
   tmp_path, make_campaign, monkeypatch, strategy, options, rounds
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   unbroken = make_campaign(whole, strategy, **options)
   unbroken.run()
@@ -605,7 +605,7 @@ def test_a_stopped_run_goes_on_over_other_devices(
 def test_rounds_up_to_the_checkpoint_are_not_trained_again(
   tmp_path, make_campaign, monkeypatch
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   with pytest.raises(Killed):
     make_campaign(tmp_path, stop=killed_after(14)).run()
   again = make_campaign(tmp_path, stop=after(3))
@@ -617,7 +617,7 @@ def test_rounds_up_to_the_checkpoint_are_not_trained_again(
 def test_a_run_that_is_stopped_goes_on_from_there(
   tmp_path, make_campaign, monkeypatch
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   make_campaign(tmp_path, stop=after(13)).run()
   again = make_campaign(tmp_path, stop=after(3))
   again.run()
@@ -625,7 +625,7 @@ def test_a_run_that_is_stopped_goes_on_from_there(
 
 
 def test_lost_checkpoints_only_cost_time(tmp_path, make_campaign, monkeypatch):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   make_campaign(whole).run()
   with pytest.raises(Killed):
@@ -853,7 +853,7 @@ def test_the_champions_schedule_is_what_its_lineage_trained_under(
 
 
 def test_storage_stays_bounded(tmp_path, make_campaign, monkeypatch):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   bounds = bounds_lib.Bounds(members=60)
   make_campaign(tmp_path, inherit_at=0.3, bounds=bounds).run()
   names = [p.stem for p in (tmp_path / 'checkpoints').glob('*.json')]

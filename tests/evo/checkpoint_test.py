@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from etils import epath
 
-from evo import checkpoint
+from evo import checkpoint, failure
+from evo import hosts as hosts_lib
 from evo import mesh as mesh_lib
 
 
@@ -39,6 +40,12 @@ def test_a_restore_waits_for_what_is_being_written(tmp_path):
   saved = checkpoint.Checkpoints(tmp_path)
   saved.save('a', tree())
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())
+
+
+def directory(folder, name):
+  """Where the arrays of a checkpoint are."""
+  (found,) = (path for path in folder.glob(f'{name}.*') if path.is_dir())
+  return found
 
 
 def test_what_is_remembered_needs_no_storage(tmp_path):
@@ -80,11 +87,44 @@ def test_a_second_save_of_a_name_replaces_the_first(tmp_path):
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree(1))
 
 
-def test_removing_leaves_nothing(tmp_path):
+def test_who_still_saves_after_a_takeover_spoils_nothing(tmp_path):
+  late, now = (checkpoint.Checkpoints(tmp_path, hosts=h) for h in _two())
+  with pytest.raises(RuntimeError, match='taken over'):
+    late.save('a', tree(0))
+    late.wait()
+  now.save('a', tree(1))
+  now.wait()
+  late = checkpoint.Checkpoints(tmp_path, hosts=_two(asked=1)[0])
+  with pytest.raises(RuntimeError, match='taken over'):
+    late.save('a', tree(2))  # All of it but the seal.
+    late.wait()
+  assert len([path for path in tmp_path.iterdir() if path.is_dir()]) == 2
+  chex.assert_trees_all_equal(now.restore('a', abstract(tree())), tree(1))
+  now.sweep(lambda name: True)
+  assert {path.name for path in tmp_path.iterdir()} == {
+    'a.json',
+    directory(tmp_path, 'a').name,
+  }
+
+
+def _two(asked=0):
+  """Hosts of a run that was taken over, found so late, and of its heir."""
+  late, left = hosts_lib.Hosts(), [asked]
+
+  def fence():
+    left[0] -= 1
+    if left[0] < 0:
+      raise RuntimeError('taken over')
+
+  late.fence = fence
+  return late, hosts_lib.Hosts()
+
+
+def test_what_is_swept_away_leaves_nothing(tmp_path):
   saved = checkpoint.Checkpoints(tmp_path)
   saved.save('a', tree())
   saved.save('b', tree())
-  saved.remove('a')
+  saved.sweep(lambda name: name == 'b')
   assert saved.names() == ['b']
   assert not [path for path in tmp_path.iterdir() if path.stem == 'a']
 
@@ -95,7 +135,7 @@ def test_a_checkpoint_without_its_digest_is_not_there(tmp_path):
   saved.wait()
   (tmp_path / 'a.json').unlink()
   assert saved.names() == []
-  with pytest.raises(ValueError, match='checkpoint a is missing'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is missing'):
     saved.restore('a', abstract(tree()))
 
 
@@ -105,7 +145,7 @@ def test_another_array_than_was_saved_is_damage(tmp_path):
   saved.wait()
   seal = json.loads((tmp_path / 'a.json').read_text())
   (tmp_path / 'a.json').write_text(json.dumps(seal | {'digest': '0' * 64}))
-  with pytest.raises(ValueError, match='checkpoint a is damaged'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -113,9 +153,9 @@ def test_missing_array_files_are_damage(tmp_path):
   saved = checkpoint.Checkpoints(tmp_path)
   saved.save('a', tree())
   saved.wait()
-  for path in (tmp_path / 'a').rglob('d/*'):
+  for path in directory(tmp_path, 'a').rglob('d/*'):
     path.unlink()
-  with pytest.raises(ValueError, match='checkpoint a is damaged'):
+  with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
     saved.restore('a', abstract(tree()))
 
 
@@ -124,7 +164,9 @@ def test_no_flipped_bit_comes_back(tmp_path):
   saved.save('a', tree())
   saved.wait()
   rng = np.random.default_rng(0)
-  files = [path for path in (tmp_path / 'a').rglob('*') if path.is_file()]
+  files = [
+    path for path in directory(tmp_path, 'a').rglob('*') if path.is_file()
+  ]
   for path in files:
     content = bytearray(path.read_bytes())
     if not content:
@@ -132,7 +174,7 @@ def test_no_flipped_bit_comes_back(tmp_path):
     content[rng.integers(len(content))] ^= 1 << rng.integers(8)
     intact = path.read_bytes()
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='checkpoint a is damaged'):
+    with pytest.raises(failure.Damaged, match='checkpoint a is damaged'):
       saved.restore('a', abstract(tree()))
     path.write_bytes(intact)
   chex.assert_trees_all_equal(saved.restore('a', abstract(tree())), tree())

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from evo import engine, member, space
+from evo import engine, failure, member, space
 from evo import mesh as mesh_lib
 from models import data, language_model
 
@@ -188,7 +188,7 @@ def test_a_source_that_nobody_holds_is_an_error(make, nanogpt):
   work = make(2)
   run(work, [member.Leg(0, None, nanogpt.baseline, None, 0, 1, seed=7)])
   start(work, [member.Leg(1, 0, nanogpt.baseline, (0, 2), 2, 4, seed=7)])
-  with pytest.raises(ValueError, match='checkpoint member-0-2 is missing'):
+  with pytest.raises(failure.Damaged, match='checkpoint member-0-2 is missing'):
     work.dispatch()
 
 

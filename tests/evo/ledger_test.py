@@ -1,11 +1,14 @@
 """Tests of the ledger on real files and in real processes."""
 
 import json
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from evo import hosts as hosts_lib
 from evo import ledger
 
 
@@ -62,6 +65,30 @@ def test_of_racing_processes_exactly_one_wins_each_record(tmp_path):
   assert len(ledger.Ledger(tmp_path).records) == len(won)
 
 
+def test_a_missing_record_is_named(tmp_path):
+  write(tmp_path, 3)
+  (tmp_path / '00000001.json').unlink()
+  with pytest.raises(ValueError, match=r'00000001.json is missing; expected'):
+    ledger.Ledger(tmp_path)
+
+
+def test_no_flipped_bit_is_taken_for_a_record(tmp_path):
+  write(tmp_path, 3)
+  rng = np.random.default_rng(0)
+  before = ledger.Ledger(tmp_path).records
+  for path in sorted(tmp_path.iterdir()):
+    intact = path.read_bytes()
+    for _ in range(200):
+      content = bytearray(intact)
+      content[rng.integers(len(content))] ^= 1 << rng.integers(8)
+      path.write_bytes(content)
+      try:
+        assert ledger.Ledger(tmp_path).records == before  # Of white space.
+      except ValueError as error:
+        assert re.search(rf'{path.name} is damaged; expected', str(error))
+    path.write_bytes(intact)
+
+
 @pytest.mark.parametrize('content', [b'', b'{"value": 1', b'[]', b'\x00\xff'])
 def test_a_damaged_record_is_named(tmp_path, content):
   write(tmp_path, 3)
@@ -73,8 +100,10 @@ def test_a_damaged_record_is_named(tmp_path, content):
 def test_a_changed_record_breaks_the_chain(tmp_path):
   write(tmp_path, 3)
   path = tmp_path / '00000001.json'
-  record = json.loads(path.read_text())
-  path.write_bytes(ledger.encode(record | {'value': 7}))
+  record = json.loads(path.read_text()) | {'value': 7}
+  del record['digest']
+  own = {'digest': ledger.digest(record)}
+  path.write_bytes(ledger.encode(record | own))
   with pytest.raises(ValueError, match=r'00000002.json does not follow'):
     ledger.Ledger(tmp_path)
 
@@ -97,3 +126,28 @@ def test_events_survive_a_torn_line(tmp_path):
   with (tmp_path / 'events.jsonl').open('a') as file:
     file.write('{"event": "ro')
   assert [event['event'] for event in events.read()] == ['start']
+
+
+def test_a_record_that_stands_already_is_taken_if_it_is_the_same(tmp_path):
+  first, second = (ledger.Ledger(tmp_path) for _ in range(2))
+  first.append({'phase': 'search', 'asked': 1})
+  before = (tmp_path / '00000000.json').read_bytes()
+  second.append({'phase': 'search', 'asked': 1})
+  assert second.records == first.records
+  first.append({'phase': 'search', 'asked': 2})
+  with pytest.raises(RuntimeError, match='written by another process'):
+    second.append({'phase': 'search', 'asked': 3})
+  assert (tmp_path / '00000000.json').read_bytes() == before
+  assert ledger.Ledger(tmp_path).records == first.records
+
+
+def test_who_lost_the_workdir_writes_no_record_nor_takes_one(tmp_path):
+  def lost():
+    raise ValueError('taken over')
+
+  hosts = hosts_lib.Hosts()
+  book = ledger.Ledger(tmp_path, hosts)
+  hosts.fence = lost
+  with pytest.raises(ValueError, match='taken over'):
+    book.append({'phase': 'search'})
+  assert list(tmp_path.iterdir()) == []

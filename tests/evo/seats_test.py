@@ -159,7 +159,7 @@ def test_a_confirmation_trains_what_it_confirms(made):
 
 def test_an_impossible_structure_takes_no_seat_and_ends_at_once(made):
   legs = begin(made, [leg(0, 9), leg(1, 2)])
-  assert made.ending_at_once() == [legs[0]]
+  assert [r.leg for r in made.infeasible()] == [legs[0]]
   assert made.free() == 2 and len(made.tables) == 1
   made.settle([member.Result(legs[0], INFEASIBLE, {})])
   assert made.free() == 3
@@ -168,11 +168,11 @@ def test_an_impossible_structure_takes_no_seat_and_ends_at_once(made):
 def test_a_species_that_does_not_fit_loses_its_seat_for_good(made, catalogue):
   legs = begin(made, [leg(0, 5), leg(1, 2)])
   made.refuse(0, 'too large')
-  assert made.ending_at_once() == [legs[0]]
+  assert [r.leg for r in made.infeasible()] == [legs[0]]
   made.settle([member.Result(legs[0], INFEASIBLE, {})])
   assert live(made, catalogue) == [2] and made.leaving == [0]
   again = begin(made, [leg(2, 5)])
-  assert made.ending_at_once() == again
+  assert [r.leg for r in made.infeasible()] == again
 
 
 def test_a_replay_knows_from_the_results_what_did_not_fit(made, catalogue):

@@ -13,9 +13,9 @@ from evo import (
   campaign,
   engine,
   ledger,
-  loop,
   member,
   phases,
+  retention,
   space,
   strategies,
 )
@@ -227,7 +227,7 @@ def test_without_a_crossing_nothing_passes(tmp_path, make_engine):
 def test_resuming_between_species_gives_the_unbroken_ledger(
   tmp_path, make, monkeypatch, strategy, options, rounds
 ):
-  monkeypatch.setattr(loop, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   unbroken = make(whole, strategy, **options)
   unbroken.run()

@@ -1,40 +1,17 @@
 """End-to-end tests of `launch.search`: real processes on real files."""
 
 import json
-import pathlib
 import random
 import re
 import signal
 import time
 
 import chex
-import jax
 import numpy as np
 import pytest
+from outcome import read, result_of, weights
 
 from evo import ledger as ledger_lib
-
-# Times, and what depends on what the cache held, may differ between runs.
-_VARIES = re.compile(r'seconds|compilations')
-
-
-def read(path):
-  return json.loads(pathlib.Path(path).read_text())
-
-
-def result_of(workdir):
-  result = read(workdir / 'result.json')
-  return {k: v for k, v in result.items() if not _VARIES.match(k)}
-
-
-def weights(folder):
-  """Arrays of an exported champion, by path."""
-  import orbax.checkpoint as ocp
-
-  with ocp.StandardCheckpointer() as checkpointer:
-    tree = checkpointer.restore(folder.resolve())
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def wait_for_rounds(workdir, count):

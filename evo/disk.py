@@ -1,0 +1,36 @@
+"""Disk: how much of it a workdir takes, and may take."""
+
+import dataclasses
+
+from etils import epath
+
+
+@dataclasses.dataclass(frozen=True)
+class Disk:
+  """Room for a folder.
+
+  Attributes:
+    folder: with all that it holds.
+    most: bytes that it may hold.
+  """
+
+  folder: epath.Path
+  most: float
+
+  def used(self) -> int:
+    """Bytes of all files in the folder."""
+    return used(self.folder)
+
+  def has_room(self, more: float) -> bool:
+    """Whether so many bytes more stay within the bound."""
+    return self.used() + more <= self.most
+
+
+def used(folder: epath.Path) -> int:
+  """Bytes of all files below a folder, which need not be there."""
+  if not folder.exists():
+    return 0
+  total = 0
+  for path in folder.iterdir():
+    total += used(path) if path.is_dir() else path.stat().length
+  return total

@@ -1,0 +1,33 @@
+"""Failures after which the same command can go on."""
+
+import errno
+import os
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Damaged(Exception):
+  """A checkpoint that was there is missing or not what was saved."""
+
+
+class Failed(Exception):
+  """A species could not be trained on: out of memory, or an error in it.
+
+  Attributes:
+    species: its id.
+  """
+
+  def __init__(self, species: int, reason: str):
+    super().__init__(f'species {species} failed: {reason}')
+    self.species, self.reason = species, reason
+
+
+def is_full(error: BaseException | None) -> bool:
+  """Whether an error, or one behind it, says that storage is full."""
+  # Libraries of C++ have their own errors, with the system's text in them.
+  while error is not None:
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _FULL or any(os.strerror(n) in str(error) for n in _FULL):
+      return True
+    error = error.__cause__ or error.__context__
+  return False

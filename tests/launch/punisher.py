@@ -1,0 +1,101 @@
+"""What tests do to a process from within, at the points of `evo.faults`.
+
+Given to the fixture `launch` as a prelude, which runs before the command.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+from evo import faults
+
+_COUNTING = threading.Lock()  # Points are passed in several threads.
+
+
+def prelude(call):
+  """Python that makes a call of this module in a process of its own."""
+  folder = pathlib.Path(__file__).parent
+  return (
+    f'import sys; sys.path.append("{folder}"); import punisher; punisher.{call}'
+  )
+
+
+def note(path):
+  """Writes the name of each point that is passed to a file."""
+
+  def hook(name):
+    with _COUNTING, open(path, 'a') as file:
+      file.write(f'{name}\n')
+
+  faults.hook = hook
+
+
+def strike(name, nth=1, number=signal.SIGKILL):
+  """Sends this process a signal where it passes a point the nth time."""
+  left = [nth]
+
+  def hook(passed):
+    with _COUNTING:
+      left[0] -= passed == name
+      if left[0] == 0 and passed == name:
+        _send(number)
+
+  faults.hook = hook
+
+
+def hold_up(name, nth, path):
+  """Waits where a point is passed the nth time, until a file is there."""
+  left = [nth]
+
+  def hook(passed):
+    left[0] -= passed == name
+    while left[0] == 0 and not os.path.exists(path):
+      time.sleep(0.01)
+
+  faults.hook = hook
+
+
+def strike_after(points, seconds):
+  """Kills this process so long after so many points, of whatever name."""
+  left = [points]
+
+  def end():
+    time.sleep(seconds)
+    _send(signal.SIGKILL)
+
+  def hook(passed):
+    del passed
+    with _COUNTING:
+      left[0] -= 1
+      if left[0] == 0:
+        threading.Thread(target=end, daemon=True).start()
+
+  faults.hook = hook
+
+
+def _send(number):
+  """Sends this process a signal and does nothing before it has come."""
+  os.kill(os.getpid(), number)
+  time.sleep(0.1)
+
+
+def note_writes(path):
+  """Writes to a file which paths Python code opens to write, makes or moves."""
+  file = open(path, 'a', buffering=1)
+  makers = {'os.mkdir': (0,), 'os.rename': (0, 1), 'os.link': (1,)}
+  makers |= {'os.symlink': (1,), 'os.remove': (0,), 'os.rmdir': (0,)}
+
+  def audit(event, args):
+    if event == 'open':
+      # Files by their number were opened before; flags are of os.open's.
+      writes = args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+      paths = [args[0]] if writes and not isinstance(args[0], int) else []
+    else:
+      paths = [args[i] for i in makers.get(event, ())]
+    for made in paths:
+      file.write(f'{os.path.abspath(os.fsdecode(made))}\n')
+
+  sys.addaudithook(audit)
