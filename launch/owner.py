@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import tensorstore as ts
 from etils import epath
 
-from evo import faults
+from evo import failure, faults
 from evo import hosts as hosts_lib
 from launch import cli
 
@@ -174,7 +174,12 @@ class Owner:
         if self._over.is_set():
           return
         mine = dataclasses.replace(self._me, beat=beat)
-        generation = self._write(mine, self._generation)
+        try:
+          generation = self._write(mine, self._generation)
+        except ValueError as error:
+          if not failure.is_full(error):
+            raise
+          continue  # What the run writes next will tell.
         if not generation:
           return
         self._generation = generation
