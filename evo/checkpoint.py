@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import failure, faults, lull
+from evo import disk, failure, faults, lull
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -218,6 +218,8 @@ class Checkpoints:
     if self._hosts.first:
       faults.point('checkpoint.before_write')
       self._hosts.fence()
+      self.directory.mkdir(parents=True, exist_ok=True)
+      disk.require_room(self.directory, _bytes(tree) + _overhead(tree))
     with _SAVING, self._checkpointer() as checkpointer:
       checkpointer.save(self.directory / place, tree)
     if self._hosts.first:
@@ -270,6 +272,11 @@ def _fetch(leaf: Any) -> Any:
   if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
     return leaf
   return np.asarray(leaf)
+
+
+def _overhead(tree: PyTree) -> int:
+  """About what Orbax writes beside the arrays, in bytes."""
+  return (1 << 16) + (1 << 10) * len(jax.tree.leaves(tree))
 
 
 def _bytes(tree: PyTree) -> int:

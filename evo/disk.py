@@ -1,6 +1,9 @@
-"""Disk: how much of it a workdir takes, and may take."""
+"""Disk: how much of it a workdir takes, may take and finds."""
 
 import dataclasses
+import errno
+import os
+import shutil
 
 from etils import epath
 
@@ -34,3 +37,16 @@ def used(folder: epath.Path) -> int:
   for path in folder.iterdir():
     total += used(path) if path.is_dir() else path.stat().length
   return total
+
+
+def require_room(folder: epath.Path, more: int) -> None:
+  """Raises OSError unless the disk of a folder has room for so many bytes.
+
+  For libraries that fail late, at length and with threads that never end. Of
+  remote storage nothing is asked.
+  """
+  if '://' in str(folder):
+    return
+  if shutil.disk_usage(folder).free < more:
+    code = errno.ENOSPC
+    raise OSError(code, os.strerror(code), str(folder))

@@ -6,13 +6,15 @@ code 2, before anything is written.
 
 import contextlib
 import difflib
+import logging
 import os
 import pathlib
 import re
 import sys
 from collections.abc import Callable, Iterator
 
-from absl import flags, logging
+from absl import flags
+from absl import logging as absl_logging
 
 from evo import failure
 
@@ -56,8 +58,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
     if len(rest) > 1:
       raise InputError(f'argument {rest[1]!r}; expected flags only')
-    # Orbax logs at length whatever it raises too.
-    logging.set_verbosity(logging.FATAL)
+    # Orbax logs at length whatever it raises too, and asyncio for it.
+    absl_logging.set_verbosity(absl_logging.FATAL)
+    logging.getLogger('asyncio').setLevel(logging.CRITICAL)
     code = main(rest) or 0
     sys.stdout.flush()
     sys.exit(code)
@@ -72,7 +75,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     if (line := again(error)) is None:
       raise
     complain(line)
-    sys.exit(AGAIN)
+    sys.stdout.flush()
+    # Threads of Orbax that wait for a save that failed would never end.
+    os._exit(AGAIN)
 
 
 def again(error: BaseException) -> str | None:

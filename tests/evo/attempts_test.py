@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import failure, ledger, retention, space
+from evo import failure, ledger, member, retention, space
 from models import quadratic
 
 BASELINE, FAILING, OTHER = 1, 2, 3
@@ -165,3 +165,35 @@ def test_a_baseline_that_fails_twice_is_an_error(tmp_path, make):
     make(tmp_path, trainee).run()
   with pytest.raises(jax.errors.JaxRuntimeError, match='out of memory'):
     make(tmp_path, trainee).run()
+
+
+def test_an_heir_of_a_retired_species_begins_afresh(
+  tmp_path, make_campaign, kinds
+):
+  work = make_campaign(
+    tmp_path, trainee=Faulty(), space=kinds, devices=1
+  ).engine
+
+  def leg(i, kind, start, stop, source=None):
+    configuration = {'kind': kind, 'h0': 0.5}
+    parent = source and source[0]
+    return member.Leg(i, parent, configuration, source, start, stop, 0)
+
+  def train(*legs):
+    work.start(work.seats.admit(list(legs), limit=3))
+    results = []
+    while not work.idle():
+      work.dispatch()
+      results += (ended := work.collect())
+      work.settle(ended)
+    return results
+
+  train(leg(0, FAILING, 0, 3))
+  legs = work.seats.admit([leg(1, FAILING, 0, 3)], limit=3)
+  work.start(legs)
+  work.seats.refuse(work.seats.species_of[1], 'it failed twice')
+  assert [r.status for r in train()] == ['infeasible']
+  heir, fresh = train(
+    leg(2, BASELINE, 3, 10, source=(0, 3)), leg(3, BASELINE, 3, 10)
+  )
+  assert heir.ok and heir.loss == fresh.loss
