@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import tensorstore as ts
 from etils import epath
 
-from evo import failure, faults
+from evo import faults
 from evo import hosts as hosts_lib
 from launch import cli
 
