@@ -120,11 +120,17 @@ class LanguageModel:
     key = jax.random.fold_in(randomness.named_key(seed, 'dropout'), step)
     length = curriculum.piece_length(made.context, h, fraction)
 
-    def loss_of(weights: PyTree) -> jax.Array:
+    def losses(drawn, weights, h, length, fraction, key=None) -> jax.Array:
       x = transformer.stream(
         made, weights, h, drawn[:, :-1], key, self._compute, length
       )
-      lost = self._losses(made, weights, h, x, drawn[:, 1:], fraction)
+      return self._losses(made, weights, h, x, drawn[:, 1:], fraction)
+
+    def loss_of(weights: PyTree) -> jax.Array:
+      args = drawn, weights, h, length, fraction
+      # What is dropped out is drawn for a batch as a whole.
+      split = not made.dropout
+      lost = shardings.by_rows(losses, *args) if split else losses(*args, key)
       return objective.mean(lost, h, fraction)
 
     moments = dict(state)

@@ -190,6 +190,36 @@ def locally(
   )(*args)
 
 
+def by_rows(
+  function: Callable[..., jax.Array], rows: jax.Array, *whole: PyTree
+) -> jax.Array:
+  """Calls a function on each device's rows, where devices share only a batch.
+
+  What it is compiled to is then what one device alone would run, and a sum of
+  gradients. Where weights are split too the compiler splits it all.
+
+  Args:
+    function: of some of the rows and what follows; gives as many rows.
+    rows: `[batch, ...]`.
+    *whole: what else it reads: it must not close over arrays.
+
+  Returns:
+    What the function gives for all rows.
+  """
+  sizes = _sizes()
+  data = sizes.get('data', 1)
+  alone = data == math.prod(sizes.values())
+  if data == 1 or not alone or rows.shape[0] % data:
+    return function(rows, *whole)
+  return jax.shard_map(
+    function,
+    in_specs=(jax.P('data'), *(jax.P() for _ in whole)),
+    out_specs=jax.P('data'),
+    axis_names=set(sizes),
+    check_vma=False,
+  )(rows, *whole)
+
+
 def batch_shards() -> int:
   """Parts that the batch is split into."""
   sizes = _sizes()

@@ -78,6 +78,28 @@ def test_rows_are_looked_up_in_a_whole_table():
   assert text.index('sharding_constraint') < text.index('gather')
 
 
+def test_devices_that_share_a_batch_run_what_one_alone_would():
+  mesh = jax.make_mesh(
+    (4, 1), ('data', 'fsdp'), axis_types=(AxisType.Auto,) * 2
+  )
+  rows, w = jnp.arange(24.0).reshape(8, 3), jnp.array([1.0, -2.0, 0.5])
+  seen = []
+
+  def function(rows, w):
+    seen.append(rows.shape[0])
+    return jnp.tanh(rows @ w)
+
+  def loss(w, rows):
+    return (shardings.by_rows(function, rows, w) ** 2).mean()
+
+  whole = jax.value_and_grad(loss)(w, rows)
+  with jax.set_mesh(mesh):
+    parts = jax.jit(jax.value_and_grad(loss))(w, rows)
+  assert set(seen) == {8, 2}
+  for a, b in zip(whole, parts):
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
 def test_the_product_is_the_gradient_of_the_rows():
   random = np.random.default_rng(0)
   table = jnp.float32(random.normal(size=(5, 3)))
