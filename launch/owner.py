@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import tensorstore as ts
 from etils import epath
 
-from evo import failure, faults
+from evo import faults
 from evo import hosts as hosts_lib
 from launch import cli
 
@@ -100,7 +100,7 @@ class Owner:
       workdir: need not exist.
     """
     self._workdir, self._me = workdir, Holder.here()
-    self._writing, self._over = threading.Lock(), threading.Event()
+    self._over = threading.Event()
     self._store = _open(workdir)
 
   def acquire(self) -> None:
@@ -109,11 +109,8 @@ class Owner:
     Raises:
       ValueError: another process does, and works.
     """
-    generation = b''
-    while not generation:
-      vacant = self._vacant()
-      generation = self._write(self._me, vacant)
-    self._generation = generation
+    while not self._write(self._me, self._vacant()):
+      pass  # Somebody else was faster; who works by now is left alone.
     faults.point('owner.acquired')
     threading.Thread(target=self._beat, daemon=True).start()
 
@@ -130,8 +127,9 @@ class Owner:
   def release(self) -> None:
     """Ends to hold it; if it was taken over, leaves it alone."""
     self._over.set()
-    with self._writing:
-      self._store.write(NAME, None, if_equal=self._generation).result()
+    # Again if a last beat came between.
+    while (mine := self._generation()) and not self._write(None, mine):
+      pass
 
   def _vacant(self) -> bytes:
     """The generation of what may be replaced, after a watch if need be."""
@@ -154,13 +152,18 @@ class Owner:
     self, found: ts.KvStore.ReadResult, holder: Holder | None
   ) -> ts.KvStore.ReadResult:
     """What stands there once it is another, or its time is over."""
-    print(
-      f'{self._workdir} is held by {holder or "somebody"}: waiting up to'
-      f' {PATIENCE:.0f} s for a sign of life',
-      file=sys.stderr,
-    )
-    end, after = time.monotonic() + PATIENCE, found
-    while after.value == found.value and time.monotonic() < end:
+    begin, after, told = time.monotonic(), found, False
+    while (
+      after.value == found.value
+      and (waited := time.monotonic() - begin) < PATIENCE
+    ):
+      if waited > PATIENCE / 3 and not told:
+        told = True
+        print(
+          f'{self._workdir} is held by {holder or "somebody"}, who gives no sign'
+          f' of life: waiting for {PATIENCE - waited:.0f} s',
+          file=sys.stderr,
+        )
       time.sleep(min(1.0, PATIENCE / 10))
       after = self._store.read(NAME).result()
     return after
@@ -170,25 +173,25 @@ class Owner:
     beat = 0
     while not self._over.wait(EVERY):
       beat += 1
-      with self._writing:
-        if self._over.is_set():
+      # Where storage refuses, a beat is missed. The loop hears of it by itself.
+      with contextlib.suppress(Exception):
+        if not (mine := self._generation()):
           return
-        mine = dataclasses.replace(self._me, beat=beat)
-        try:
-          generation = self._write(mine, self._generation)
-        except ValueError as error:
-          if not failure.is_full(error):
-            raise
-          continue  # What the run writes next will tell.
-        if not generation:
-          return
-        self._generation = generation
+        self._write(dataclasses.replace(self._me, beat=beat), mine)
 
-  def _write(self, holder: Holder, generation: bytes) -> bytes:
-    """Replaces one generation; empty if another one stands there."""
-    content = json.dumps(dataclasses.asdict(holder), indent=1).encode() + b'\n'
+  def _generation(self) -> bytes:
+    """Of what stands there, if this process wrote it; empty if not."""
+    found = self._store.read(NAME).result()
+    holder = _parse(found.value)
+    return found.stamp.generation if holder and holder.is_(self._me) else b''
+
+  def _write(self, holder: Holder | None, generation: bytes) -> bool:
+    """Replaces one generation, or removes it; False if another stands there."""
+    content = None
+    if holder:
+      content = json.dumps(dataclasses.asdict(holder), indent=1).encode()
     written = self._store.write(NAME, content, if_equal=generation).result()
-    return written.generation
+    return bool(written.generation)
 
 
 @contextlib.contextmanager

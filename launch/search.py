@@ -82,23 +82,28 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
     for name, value in run.items():
       hosts.same(value, f'the {name.replace("_", " ")} of the run')
     hosts.once(lambda: _check_unchanged(workdir, run))
-    _check_disk(given, experiment)
-    larger = _larger(given, experiment)
+    make = functools.partial(
+      _campaign,
+      given,
+      experiment,
+      stop=cluster.reason,
+      bounds=_bounds(given, experiment),
+      larger=_larger(given, experiment),
+    )
   if early := hosts.any(cluster.reason()):
     return cli.AGAIN if early == stop_lib.SIGTERM else 0
   with owner.hold(workdir, hosts):
-    return _search(given, run, experiment, larger, cluster)
+    return _search(given, run, experiment, make)
 
 
 def _search(
   given: dict[str, Any],
   run: dict[str, Any],
   experiment: experiment_lib.Experiment,
-  larger: Callable[..., transfer.Larger] | None,
-  cluster: cluster_lib.Cluster,
+  make: Callable[..., campaign_lib.Campaign],
 ) -> int:
   """The search in a workdir that is held; returns the exit code."""
-  workdir, hosts = pathlib.Path(given['workdir']), cluster.hosts
+  workdir, hosts = pathlib.Path(given['workdir']), experiment.engine.hosts
   display = display_lib.Display(run['metric'], quiet=not hosts.first)
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
@@ -106,7 +111,7 @@ def _search(
       lambda: files.check_workdir(workdir, settings.identity(given), 'search')
     )
     hosts.once(lambda: _check_unchanged(workdir, run))
-    campaign = _campaign(given, experiment, cluster, display, larger)
+    campaign = make(observe=display.update)
   if hosts.first:
     files.write_json(workdir / 'run.json', run)
     rounds = len(campaign.loop.records)
@@ -194,48 +199,43 @@ def _larger(
 def _campaign(
   given: dict[str, Any],
   experiment: experiment_lib.Experiment,
-  cluster: cluster_lib.Cluster,
-  display: display_lib.Display,
-  larger: Callable[..., transfer.Larger] | None,
+  **options: Any,
 ) -> campaign_lib.Campaign:
   """The campaign of the flags; nothing runs yet."""
   return campaign_lib.Campaign(
     experiment.engine,
     experiment.strategy,
     given['workdir'],
-    bounds=_bounds(given),
     keep=given['keep'],
     phases=plan.phases(given),
     seed=given['seed'],
-    larger=larger,
     restart=functools.partial(
       experiment_lib.make_strategy, given, experiment.trainee
     ),
-    stop=cluster.reason,
-    observe=display.update,
+    **options,
   )
 
 
-def _bounds(given: dict[str, Any]) -> bounds_lib.Bounds:
-  """The bounds of the flags."""
+def _bounds(
+  given: dict[str, Any], experiment: experiment_lib.Experiment
+) -> bounds_lib.Bounds:
+  """The bounds of the flags.
+
+  Raises:
+    ValueError: the one on disk leaves no room for the checkpoints.
+  """
   disk = None
   if given['max_disk_gb'] is not None:
+    least = 3 * experiment.engine.state_bytes / 1e9
+    room = given['max_disk_gb'] > least
+    settings.require(
+      given, 'max_disk_gb', room, f'more than {least:.2g}, three checkpoints'
+    )
     folder = epath.Path(given['workdir'])
     disk = disk_lib.Disk(folder, 1e9 * given['max_disk_gb'])
   return bounds_lib.Bounds(
     given['max_members'] or None, given['max_flops'], given['max_minutes'], disk
   )
-
-
-def _check_disk(
-  given: dict[str, Any], experiment: experiment_lib.Experiment
-) -> None:
-  """Raises ValueError if the bound on disk has no room for checkpoints."""
-  least = 3 * experiment.engine.state_bytes / 1e9
-  most = given['max_disk_gb']
-  valid = most is None or most > least
-  expected = f'more than {least:.2g}, three checkpoints'
-  settings.require(given, 'max_disk_gb', valid, expected)
 
 
 def _report(

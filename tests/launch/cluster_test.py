@@ -1,5 +1,6 @@
 """Tests of searches on several hosts: real processes on this machine."""
 
+import dataclasses
 import json
 import signal
 import socket
@@ -7,7 +8,7 @@ import time
 
 import pytest
 
-from launch import cli, cluster
+from launch import cli, cluster, owner
 from launch import stop as stop_lib
 
 # On SIGUSR1 the main thread is stuck, in Python, while all others go on.
@@ -104,6 +105,20 @@ def test_two_hosts_write_the_ledger_of_one(together, alone, flags, tmp_path):
   assert 'report.md' in hosts[0].out
   assert all('[Gloo]' in line for line in hosts[1].out.splitlines())
   assert (workdir / 'champion/weights').exists()
+
+
+def test_where_another_process_holds_the_workdir_all_hosts_are_refused(
+  together, flags, tmp_path
+):
+  (tmp_path / 'run').mkdir()
+  holder = dataclasses.asdict(owner.Holder.here())
+  (tmp_path / 'run/owner.json').write_text(json.dumps(holder))
+  hosts = together(2, *flags, f'--workdir={tmp_path}/run')
+  assert [end(host) for host in hosts] == [2, 2]
+  for host in hosts:
+    last = host.err.splitlines()[-1]
+    assert last.startswith('error: ') and f'process {holder["pid"]}' in last
+  assert [path.name for path in (tmp_path / 'run').iterdir()] == ['owner.json']
 
 
 @pytest.mark.slow

@@ -141,13 +141,13 @@ def test_one_out_of_sight_is_replaced_once_it_stands_still(
   begin = time.monotonic()
   owner = acquired(tmp_path)
   assert time.monotonic() - begin >= owner_lib.PATIENCE
-  assert f'held by {holder}: waiting' in capsys.readouterr().err
+  assert f'held by {holder}, who gives no sign' in capsys.readouterr().err
   assert owner_lib.read(tmp_path).is_(here)
   owner.release()
 
 
 def test_one_out_of_sight_that_beats_is_left_alone(
-  tmp_path, held_by, monkeypatch
+  tmp_path, held_by, monkeypatch, capsys
 ):
   monkeypatch.setattr(owner_lib, 'PATIENCE', 10.0)
   held_by(host='elsewhere')
@@ -158,6 +158,7 @@ def test_one_out_of_sight_that_beats_is_left_alone(
   with pytest.raises(ValueError, match='on elsewhere; expected one search'):
     acquired(tmp_path)
   assert owner_lib.read(tmp_path).beat == 1
+  assert not capsys.readouterr().err  # The refusal is all there is to say.
 
 
 @pytest.mark.parametrize('content', ['', '{"host": ', '[]', '{"pid": 3}'])

@@ -94,14 +94,22 @@ class Soak:
 
   def _kill(self):
     """Kills it: before its first point, at one, or a while after it."""
-    # A third of them: so it takes several kills to come to an end.
-    points = self.rng.randrange(len(self.points) // 3)
-    seconds = self.rng.random() * (AFTER if points else START)
-    call = ('strike_after', points, self.rng.choice((0, seconds)))
+    if self.rng.random() < 0.5:
+      # Most points are of the ledger; each name is as likely.
+      name = self.rng.choice(sorted(set(self.points)))
+      call = ('strike', name, self.rng.randint(1, self.points.count(name)))
+    else:
+      # Of a third of them: so it takes several kills to come to an end.
+      points = self.rng.randrange(len(self.points) // 3)
+      call = ('strike_after', points, self.rng.random() * self._pause(points))
     if self.end(self.start('run', call), 0, -signal.SIGKILL):
       self.kills += 1
     else:
       self._look()
+
+  def _pause(self, points):
+    """Seconds after so many points within which it is killed."""
+    return AFTER if points else START
 
   def _ask(self):
     """Asks it to end."""

@@ -1,5 +1,6 @@
 """Tests of what `launch.status` says."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from evo import ledger
-from launch import status
+from launch import owner, status
 
 
 @pytest.fixture
@@ -153,6 +154,24 @@ def test_a_finished_run_shows_the_gain(write, search, confirmed):
 def test_a_stopped_run_says_how_to_go_on(reason, text, write, search):
   events = [START, (9.0, 'stop', {'seconds': 9.0, 'reason': reason})]
   assert text in told(write(search, events=events), 10.0)['next']
+
+
+@pytest.mark.parametrize(
+  'values, text',
+  [
+    ({}, 'at work'),
+    ({'boot': 'an earlier one'}, 'dead'),
+    ({'host': 'elsewhere'}, 'on another host, or stopped'),
+  ],
+)
+def test_who_holds_the_workdir_is_named(values, text, tmp_path, write, search):
+  holder = dataclasses.replace(owner.Holder.here(), **values)
+  content = json.dumps(dataclasses.asdict(holder))
+  (tmp_path / 'owner.json').write_text(content)
+  said = told(write(search, events=[START]), 10.0)
+  assert said['holder'] == f'process {holder.pid} on {holder.host}: {text}'
+  (tmp_path / 'owner.json').unlink()
+  assert 'holder' not in told(status.read(tmp_path), 10.0)
 
 
 def test_a_torn_event_is_left_out(tmp_path, write, search):
