@@ -45,6 +45,12 @@ def digest(directory: epath.Path) -> str:
   return hasher.hexdigest()
 
 
+def require_room(folder: epath.Path, tree: PyTree) -> None:
+  """Raises OSError unless Orbax finds room for a pytree of arrays."""
+  beside = (1 << 16) + (1 << 10) * len(jax.tree.leaves(tree))
+  disk.require_room(folder, _bytes(tree) + beside)
+
+
 class Checkpoints:
   """The checkpoints of a workdir.
 
@@ -219,7 +225,7 @@ class Checkpoints:
       faults.point('checkpoint.before_write')
       self._hosts.fence()
       self.directory.mkdir(parents=True, exist_ok=True)
-      disk.require_room(self.directory, _bytes(tree) + _overhead(tree))
+      require_room(self.directory, tree)
     with _SAVING, self._checkpointer() as checkpointer:
       checkpointer.save(self.directory / place, tree)
     if self._hosts.first:
@@ -272,11 +278,6 @@ def _fetch(leaf: Any) -> Any:
   if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
     return leaf
   return np.asarray(leaf)
-
-
-def _overhead(tree: PyTree) -> int:
-  """About what Orbax writes beside the arrays, in bytes."""
-  return (1 << 16) + (1 << 10) * len(jax.tree.leaves(tree))
 
 
 def _bytes(tree: PyTree) -> int:

@@ -4,7 +4,7 @@ import pathlib
 
 import orbax.checkpoint as ocp
 
-from evo import faults
+from evo import checkpoint, faults
 from evo import member as member_lib
 from launch import experiment as experiment_lib
 from launch import files
@@ -37,6 +37,7 @@ def write(
     return
   folder.mkdir(parents=True, exist_ok=True)
   faults.point('export.before_weights')
+  checkpoint.require_room(folder, weights)
   alone = ocp.options.MultiprocessingOptions(active_processes={0})
   with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
     checkpointer.save(folder / 'weights', weights, force=True)
