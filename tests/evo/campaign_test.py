@@ -476,7 +476,15 @@ def test_more_minutes_go_on_with_a_run_that_had_used_up_its_own(
   assert rounds[1] > rounds[0]
 
 
-@pytest.mark.parametrize('share', [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize(
+  'share',
+  [
+    pytest.param(0.3, marks=pytest.mark.slow),
+    0.6,
+    pytest.param(0.9, marks=pytest.mark.slow),
+    0.99,
+  ],
+)
 def test_a_campaign_in_cycles_goes_on_to_what_an_unbroken_one_comes_to(
   tmp_path, make_campaign, monkeypatch, compounding, share
 ):

@@ -89,7 +89,9 @@ def row(work, weights):
   return work._populations.row(*work.seats.find(weights))
 
 
-@pytest.mark.parametrize('devices', [1, 4])
+@pytest.mark.parametrize(
+  'devices', [pytest.param(1, marks=pytest.mark.slow), 4]
+)
 def test_a_transformer_alone_and_among_fifteen_others_is_the_same_bit_for_bit(
   make, nanogpt, devices
 ):

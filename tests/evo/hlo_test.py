@@ -159,9 +159,9 @@ print(chip.seconds(module) / (4 * 2 * n**3 / chip.peak))
   [
     ('v4:2x2x1', 'v4', 8192),
     ('v5e:2x2', 'v5e', 4096),
-    ('v5e:2x2', 'v5e', 8192),
-    ('v5p:2x2x1', 'v5p', 8192),
-    ('v6e:2x2', 'v6e', 4096),
+    pytest.param('v5e:2x2', 'v5e', 8192, marks=pytest.mark.slow),
+    pytest.param('v5p:2x2x1', 'v5p', 8192, marks=pytest.mark.slow),
+    pytest.param('v6e:2x2', 'v6e', 4096, marks=pytest.mark.slow),
   ],
 )
 def test_chains_of_large_products_take_what_the_roofline_says(

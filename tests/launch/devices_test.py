@@ -10,9 +10,9 @@ from evo import ledger as ledger_lib
 from launch import devices
 
 SHAPES = (
-  'member:4,data:2',
+  pytest.param('member:4,data:2', marks=pytest.mark.slow),
   'member:2,data:2,tensor:2',
-  'member:1,fsdp:4,tensor:2',
+  pytest.param('member:1,fsdp:4,tensor:2', marks=pytest.mark.slow),
 )
 
 
@@ -68,6 +68,7 @@ def test_split_members_train_as_they_do_on_one_device(
   assert_alike(records, alone)
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_over_meshes_of_other_shapes(
   flags, launch, alone, tmp_path
 ):

@@ -27,6 +27,7 @@ def test_a_point_does_nothing_by_itself():
   assert faults.point('ledger.before_append') is None
 
 
+@pytest.mark.slow
 def test_killed_at_one_point_after_the_other_a_search_ends_the_same(
   launch, small, tmp_path
 ):

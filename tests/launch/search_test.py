@@ -517,15 +517,21 @@ def test_phases_and_scales_that_cannot_be_are_refused(
 @pytest.mark.parametrize(
   'flags,phases,pairs',
   [
-    (['--max_minutes=29'], 'search,confirm', 4),
+    pytest.param(
+      ['--max_minutes=29'], 'search,confirm', 4, marks=pytest.mark.slow
+    ),
     (
       ['--max_minutes=30'],
       'calibrate,search,confirm,ablate,transfer,locked',
       16,
     ),
     (['--max_minutes=30', '--phases=search,confirm'], 'search,confirm', 4),
-    (['--max_members=40', '--phases=search,confirm,ablate'],)
-    + ('search,confirm,ablate', 16),
+    pytest.param(
+      ['--max_members=40', '--phases=search,confirm,ablate'],
+      'search,confirm,ablate',
+      16,
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_from_half_an_hour_on_a_search_is_a_whole_campaign(

@@ -169,6 +169,7 @@ def test_a_bound_on_disk_too_small_for_checkpoints_is_bad_input(
   assert not (tmp_path / 'run').exists()
 
 
+@pytest.mark.slow
 def test_a_bound_on_disk_stops_a_search_which_a_larger_one_goes_on_with(
   launch, small, whole, tmp_path
 ):

@@ -81,6 +81,7 @@ def test_the_champion_of_any_structure_speaks(finished, launch):
   assert process.out.startswith('7 times') and len(process.out) >= 28
 
 
+@pytest.mark.slow
 def test_killed_a_search_over_structures_ends_the_same(
   finished, launch, tmp_path
 ):

@@ -55,6 +55,12 @@ if [ "$(cat state)" = WAITING_FOR_RESOURCES ]; then printf ACTIVE > state; fi
 """
 
 
+def _listen():
+  """Signals that whoever runs the tests ignores do what they do at a terminal."""
+  for name in (signal.SIGINT, signal.SIGHUP):
+    signal.signal(name, signal.SIG_DFL)
+
+
 class Cloud:
   """Runs the script; knows what it asked of `gcloud`."""
 
@@ -88,6 +94,7 @@ class Cloud:
       stderr=subprocess.PIPE,
       text=True,
       start_new_session=True,
+      preexec_fn=_listen,
     )
 
   def run(self, *options, **values):

@@ -224,6 +224,7 @@ def test_stopped_and_resumed_it_ends_the_same(launch, text, found, tmp_path):
   assert before.items() <= after.items() and len(before) < len(after)
 
 
+@pytest.mark.slow
 def test_any_structure_is_trained_at_the_budget_of_the_baseline(
   launch, baseline, text, tmp_path
 ):

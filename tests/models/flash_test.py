@@ -64,9 +64,13 @@ def test_the_kernel_attends_as_what_is_written_out(interpreted, pieces):
 @pytest.mark.parametrize(
   ('choice', 'pieces'),
   [
-    ({}, None),
+    pytest.param({}, None, marks=pytest.mark.slow),
     ({'kv_sharing': 2, 'bias': True, 'value_embeddings': 'all'}, 100),
-    ({'position': 'learned', 'qk_norm': False, 'activation': 'gelu'}, None),
+    pytest.param(
+      {'position': 'learned', 'qk_norm': False, 'activation': 'gelu'},
+      None,
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_a_member_of_a_tpu_computes_what_is_written_out(

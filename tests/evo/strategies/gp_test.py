@@ -179,6 +179,7 @@ def test_slots_do_not_matter(box, finish):
   assert proposals([3, 1, 5, 0, 2, 4]) == proposals(range(6))
 
 
+@pytest.mark.slow
 # The package leaves the file of its table open.
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')
 def test_a_table_of_real_losses_is_searched_as_well_as_by_optuna(finish):
