@@ -54,11 +54,13 @@ cd {folder}
 if [ "$(cat state)" = WAITING_FOR_RESOURCES ]; then printf ACTIVE > state; fi
 """
 
-
-def _listen():
-  """Signals that whoever runs the tests ignores do what they do at a terminal."""
-  for name in (signal.SIGINT, signal.SIGHUP):
-    signal.signal(name, signal.SIG_DFL)
+# Signals that whoever runs the tests ignores do what they do at a terminal.
+LISTENING = """
+import os, signal, sys
+for name in (signal.SIGINT, signal.SIGHUP):
+  signal.signal(name, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Cloud:
@@ -88,13 +90,15 @@ class Cloud:
     """Starts the script for runs that end as said: (code, state after)."""
     (self.folder / 'runs').write_text(json.dumps(runs))
     return subprocess.Popen(
-      [self.script, *options, '--', *flags],
+      [
+        *(sys.executable, '-c', LISTENING),
+        *(self.script, *options, '--', *flags),
+      ],
       env=os.environ | {'PATH': f'{self.folder}:{os.environ["PATH"]}'},
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,
       start_new_session=True,
-      preexec_fn=_listen,
     )
 
   def run(self, *options, **values):
