@@ -109,7 +109,7 @@ class Engine:
     self.checkpoints = checkpoint_lib.Checkpoints(
       epath.Path(workdir) / 'checkpoints', hosts=self.hosts
     )
-    self.mesh = mesh or mesh_lib.make(_divisor(slots))
+    self.mesh = mesh or mesh_lib.make(mesh_lib.of_members(slots))
     baseline = space.structure(space.baseline)
     varied = any(space.by_name[name].structural for name in space.free)
     self.catalogue = species_lib.Catalogue(
@@ -496,18 +496,3 @@ def _failing(id: int) -> Iterator[None]:
     yield
   except jax.errors.JaxRuntimeError as error:
     raise failure_lib.Failed(id, str(error)) from error
-
-
-def _divisor(slots: int) -> dict[str, int]:
-  """As many devices as divide the slots, and as many of each host.
-
-  Raises:
-    ValueError: the slots do not divide over the hosts.
-  """
-  hosts = jax.process_count()
-  if slots % hosts:
-    raise ValueError(
-      f'population is {slots}; expected a multiple of the {hosts} hosts'
-    )
-  sizes = range(hosts, jax.device_count() + 1, hosts)
-  return {'member': max(size for size in sizes if slots % size == 0)}

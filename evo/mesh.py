@@ -60,6 +60,23 @@ def make(
   return jax.sharding.Mesh(grid, AXES, axis_types=kinds)
 
 
+def of_members(slots: int) -> Sizes:
+  """As many devices as divide a population, as many of each host.
+
+  Raises:
+    ValueError: the population does not divide over the hosts.
+  """
+
+  def fits(sizes: Sizes) -> bool:
+    members = sizes['member']
+    alone = members == math.prod(sizes.values())
+    return alone and slots % members == 0 and members % hosts == 0
+
+  hosts = jax.process_count()
+  (sizes,) = _most_used(jax.device_count(), fits)
+  return sizes
+
+
 def splits_members(mesh: jax.sharding.Mesh) -> bool:
   """Whether a member has more than one device."""
   return mesh.size > mesh.shape['member']

@@ -109,41 +109,28 @@ class Population:
     """Compiles side by side what every round needs; a second call is free."""
     if self.compiled:
       return
-    slots = self._abstract_slots()
-    total = self._abstract(np.float32, SHARED)
-    state, data = self.abstract_state(), self._data
-    jobs = [
-      ('refill', (state, slots, slots.active)),
-      ('segment', (data['train'], state, slots, total)),
-      *((self._evaluation(s), (data[s], state, slots)) for s in splits),
-    ]
     with concurrent.futures.ThreadPoolExecutor() as pool:
-      futures = [
-        pool.submit(self._programs[name].compile, *args) for name, args in jobs
-      ]
-      for future in futures:
-        future.result()
+      list(pool.map(self.program, ('refill', 'segment', *splits)))
     self.compiled = True
 
   def program(self, name: str) -> program_lib.Program:
     """A program, compiled at the latest now, for the shapes that it will meet.
 
     Args:
-      name: `refill`, `segment`, `inherit`, `snapshot`, or the split that is to
-        be evaluated.
+      name: `refill`, `segment`, `inherit`, or the split that is to be evaluated.
     """
     state, slots = self.abstract_state(), self._abstract_slots()
-    if name in ('refill', 'segment', 'inherit', 'snapshot'):
-      total = self._abstract(np.float32, SHARED)
-      args = {
-        'refill': (state, slots, slots.active),
-        'segment': (self._data['train'], state, slots, total),
-        'inherit': (state, slots.seed),
-        'snapshot': (state,),
-      }[name]
-    else:
-      args = (self._data[name], state, slots)
-      name = self._evaluation(name)
+    match name:
+      case 'refill':
+        args = state, slots, slots.active
+      case 'segment':
+        total = self._abstract(np.float32, SHARED)
+        args = self._data['train'], state, slots, total
+      case 'inherit':
+        args = state, slots.seed
+      case split:
+        args = self._data[split], state, slots
+        name = self._evaluation(split)
     self._programs[name].compile(*args)
     return self._programs[name]
 

@@ -27,6 +27,13 @@ def test_all_axes_are_there_and_members_are_explicit():
   assert not mesh.splits_members(made)
 
 
+@pytest.mark.parametrize(('slots', 'devices'), [(8, 4), (6, 3), (5, 1)])
+def test_by_itself_a_population_takes_the_devices_that_divide_it(
+  slots, devices
+):
+  assert mesh.of_members(slots) == of(devices)
+
+
 def test_within_a_member_the_compiler_decides():
   made = mesh.make({'member': 2, 'tensor': 2})
   explicit, auto = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto

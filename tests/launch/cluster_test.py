@@ -29,9 +29,8 @@ def free_port():
 
 
 @pytest.fixture
-def together(launch):
-  """Starts one search on some hosts of this machine; ends what is left."""
-  started = []
+def together(launch, started):
+  """Starts one search on some hosts of this machine."""
 
   def start(count, *flags, **options):
     address = f'127.0.0.1:{free_port()}'
@@ -54,10 +53,7 @@ def together(launch):
     started.extend(hosts)
     return hosts
 
-  yield start
-  for process in started:
-    process.kill()
-    process.communicate()
+  return start
 
 
 def end(process, timeout=120):

@@ -13,9 +13,8 @@ linux = pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
 
 
 @pytest.fixture
-def confined(launch, small, tmp_path):
+def confined(launch, small, tmp_path, started):
   """Starts a search whose home, temporary and working folders are empty."""
-  started = []
 
   def start(prelude):
     for name in ('home', 'temporary', 'working'):
@@ -38,10 +37,7 @@ def confined(launch, small, tmp_path):
     started.append(process)
     return process
 
-  yield start
-  for process in started:
-    process.kill()
-    process.communicate()
+  return start
 
 
 def test_a_run_writes_to_its_workdir_and_to_the_cache_alone(confined, tmp_path):

@@ -14,3 +14,13 @@ def small(tmp_path_factory):
 def launch(tmp_path_factory):
   """Runs a command of the project as a process and returns it, ended."""
   return small_lib.launcher(tmp_path_factory.mktemp('cache'))
+
+
+@pytest.fixture
+def started():
+  """Takes processes that end with the test, whatever becomes of it."""
+  processes = []
+  yield processes
+  for process in processes:
+    process.kill()
+    process.communicate()

@@ -26,19 +26,15 @@ def unbroken(launch, small, tmp_path_factory):
 
 
 @pytest.fixture
-def start(launch, small, tmp_path):
-  """Starts searches in one workdir; ends what is left of them."""
-  started = []
+def start(launch, small, tmp_path, started):
+  """Starts searches in one workdir."""
 
   def make(*flags, **options):
     flags = [*small, f'--workdir={tmp_path}/run', *flags]
     started.append(launch('search', *flags, wait=False, **options))
     return started[-1]
 
-  yield make
-  for process in started:
-    process.kill()
-    process.communicate()
+  return make
 
 
 def end(process):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import small as small_lib
 
 SPACE = {
   'name': 'tiny',
@@ -11,14 +12,7 @@ SPACE = {
     'depth': {'low': 1, 'high': 2, 'default': 1},
     'optimiser': {'choices': ['adamw', 'lion'], 'default': 'adamw'},
   },
-  'fixed': {
-    'width': 32,
-    'heads': 1,
-    'head_dim': 16,
-    'mlp_ratio': 2,
-    'context': 32,
-    'batch': 4,
-  },
+  'fixed': {k: v for k, v in small_lib.SMALL.items() if k != 'depth'},
   'free': ['depth', 'tied', 'optimiser', 'learning_rate', 'qk_scale', 'z_loss'],
 }
 TIERS = '--tiers=configuration,architecture,objective'
