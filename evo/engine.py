@@ -17,6 +17,7 @@ from etils import epath
 
 from evo import checkpoint as checkpoint_lib
 from evo import failure as failure_lib
+from evo import heirs as heirs_lib
 from evo import hosts as hosts_lib
 from evo import inheritance
 from evo import member as member_lib
@@ -26,7 +27,6 @@ from evo import populations as populations_lib
 from evo import program as program_lib
 from evo import round as round_lib
 from evo import seats as seats_lib
-from evo import slots as slots_lib
 from evo import space as space_lib
 from evo import species as species_lib
 from evo import trainee as trainee_lib
@@ -34,7 +34,6 @@ from evo import trainee as trainee_lib
 Budget = species_lib.Budget
 Leg = member_lib.Leg
 Result = member_lib.Result
-Species = species_lib.Species
 Weights = member_lib.Weights
 
 
@@ -105,7 +104,7 @@ class Engine:
     self.budget, self.size = budget, slots
     self.hosts = hosts or hosts_lib.Hosts()
     self.meter = program_lib.Meter()
-    self._trainee, self._space, self._crossing = trainee, space, crossing
+    self._trainee, self._space = trainee, space
     self.checkpoints = checkpoint_lib.Checkpoints(
       epath.Path(workdir) / 'checkpoints', hosts=self.hosts
     )
@@ -135,8 +134,13 @@ class Engine:
       library={} if library is None else library,
       hosts=self.hosts,
     )
-    self._filling: dict[int, slots_lib.Filling] = {}
-    self._foreign: dict[int, Any] = {}  # Rows of other species, by member.
+    self._heirs = heirs_lib.Heirs(
+      self.catalogue,
+      self.seats,
+      self._populations,
+      crossing,
+      self.restore_kept,
+    )
     self._now: dict[int, round_lib.Turn] = {}  # Dispatched, not yet collected.
     self._last: dict[int, round_lib.Turn] = {}  # Losses not yet looked at.
     self._stopwatch = round_lib.Stopwatch(self.meter)
@@ -209,11 +213,8 @@ class Engine:
 
   def facts(self, leg: Leg) -> dict[str, Any]:
     """What the ledger says beside a leg; `inherited` is a share of weights."""
-    species = self.seats.species(leg)
-    share = None
-    if leg.source and not leg.goes_on:
-      share = self._inherited(self._origin(leg), species)
-    return species.facts() | {'inherited': share}
+    share = self._heirs.share(leg) if leg.source and not leg.goes_on else None
+    return self.seats.species(leg).facts() | {'inherited': share}
 
   def start(self, legs: list[Leg], *, replay: bool = False) -> None:
     """Puts admitted legs into slots, with the weights that they name.
@@ -225,9 +226,7 @@ class Engine:
     if replay:
       self.seats.start(legs)
     else:
-      # Read before any slot is filled.
-      self._foreign = {leg.member: self._read(leg) for leg in legs}
-      self._filling = self.seats.start(legs)
+      self._heirs.start(legs)
     for id in self.seats.leaving:
       self._populations.release(id)
     self.seats.leaving.clear()
@@ -255,7 +254,7 @@ class Engine:
     for id in live:
       if id not in ready:
         self._dispatch(id)
-    self._filling, self._foreign = {}, {}
+    self._heirs.forget()
 
   def check(self) -> None:
     """Waits for the end of the round before the one just dispatched.
@@ -376,9 +375,10 @@ class Engine:
     if self.catalogue.species[id].refusal or not any(table.legs):
       return
     with _failing(id):
-      self._fill(id)
+      slots = self._arrays(id, table.legs)
+      self._heirs.fill(id, slots)
       begin = time.monotonic()
-      losses = population.segment(self._arrays(id, table.legs))
+      losses = population.segment(slots)
       metrics = self._evaluate(id)
     self._now[id] = round_lib.Turn(table.legs, losses, metrics)
     self._stopwatch.start(self._now[id], begin)
@@ -396,70 +396,6 @@ class Engine:
     for id, turn in turns.items():
       with _failing(id):
         self._stopwatch.stop(turn)
-
-  def _fill(self, id: int) -> None:
-    """Gives the slots of new legs their states."""
-    population, table = self._populations[id], self.seats.tables[id]
-    population.allocate()
-    filling = self._filling.pop(id, None)
-    if not filling or not filling.any():
-      return
-    if filling.moved:
-      population.inherit(np.array(filling.moves))
-    # None of a species that was retired, whose states are lost.
-    legs = {place: table[place].leg for place in filling.restored}
-    lost = {p for p, leg in legs.items() if self._origin(leg).refusal}
-    foreign = {
-      place: self._foreign[leg.member]
-      for place, leg in legs.items()
-      if self._foreign[leg.member] is not None
-    }
-    begun = [*filling.fresh, *foreign, *lost]
-    fresh = np.isin(np.arange(len(table)), begun)
-    if fresh.any():
-      population.refill(self._arrays(id, table.legs), fresh)
-    for place in sorted(filling.restored.keys() - lost):
-      row = foreign.get(place)
-      if row is None:
-        row = self.restore_kept(filling.restored[place])
-      else:
-        fresh_row = self._populations.row(id, place)
-        row = self._cross(legs[place], row, fresh_row)
-      population.place(place, row)
-    # Waiting here keeps the filling of slots out of the training time.
-    jax.block_until_ready(population.state)
-
-  def _read(self, leg: Leg) -> Any:
-    """The state that a leg takes over from another species, on the host."""
-    if leg.source is None or self._origin(leg) == self.seats.species(leg):
-      return None
-    if self._is_refused(leg) or self._origin(leg).refusal:
-      return None
-    held = self.seats.find(leg.source)
-    if held is None:
-      return self.restore_kept(leg.source)
-    return self._populations.row(*held)
-
-  def _cross(self, leg: Leg, row: Any, fresh: Any) -> Any:
-    """A state of another species as this leg's species takes it over."""
-    if self._crossing is None:
-      return fresh
-    old, new = self._origin(leg), self.seats.species(leg)
-    return self._crossing.inherit(old.structure, new.structure, row, fresh)
-
-  def _inherited(self, old: Species, new: Species) -> float:
-    if old == new:
-      return 1.0
-    if self._crossing is None or old.refusal or new.refusal:
-      return 0.0
-    return self._crossing.share(old.structure, new.structure)
-
-  def _origin(self, leg: Leg) -> Species:
-    """The species that a leg's weights come from."""
-    return self.catalogue.species[self.seats.species_of[leg.source[0]]]
-
-  def _is_refused(self, leg: Leg) -> bool:
-    return self.seats.species(leg).refusal is not None
 
   def _arrays(self, id: int, legs: list[Leg | None]) -> population_lib.Slots:
     baseline = self._space.hyperparameters(self._space.baseline)

@@ -159,7 +159,7 @@ def test_an_heir_has_its_donors_bits_and_its_own_learning_rate(
     for i in range(2)
   ]
   start(work, heirs)
-  work._fill(0)
+  work._heirs.fill(0, work._arrays(0, work.seats.tables[0].legs))
   for i, leg in enumerate(work.seats.tables[0].legs):
     if leg in heirs:
       chex.assert_trees_all_equal(work._populations.row(0, i), before)

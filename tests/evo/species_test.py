@@ -213,7 +213,7 @@ def test_an_heir_of_another_structure_begins_with_its_parents_weights(
 
 def test_without_a_crossing_nothing_passes(tmp_path, make_engine):
   work = make_engine(tmp_path)
-  work._crossing = None
+  work._heirs._crossing = None
   run_alone(work, [leg(0, 2, stop=4, keep=True, splits=())])
   heir = leg(1, 3, h0=0.0, source=(0, 4), start=4, stop=5, keep=True)
   run_alone(work, [heir])
