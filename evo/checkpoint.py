@@ -22,7 +22,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import disk, failure, faults, lull
+from evo import disk, failure, faults, lull, storage
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -78,7 +78,7 @@ class Checkpoints:
       hosts: of the run.
     """
     self._hosts = hosts or hosts_lib.Hosts()
-    self.directory = epath.Path(directory).resolve()  # As Orbax demands.
+    self.directory = storage.folder(directory)  # Orbax demands absolute paths.
     self.restores = 0
     self._recent_bytes = recent_bytes
     self._recent = collections.OrderedDict()
@@ -186,9 +186,9 @@ class Checkpoints:
       if path.name in stay:
         continue
       if path.is_dir():
-        path.rmtree()
+        path.rmtree(missing_ok=True)
       else:
-        path.unlink()
+        path.unlink(missing_ok=True)
       faults.point('checkpoint.within_remove')
 
   def _path(self, name: str) -> epath.Path:
@@ -236,8 +236,7 @@ class Checkpoints:
       seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)
       draft = self.directory / f'{place}.draft'
-      draft.write_text(json.dumps(seal))
-      draft.replace(self._path(name))
+      storage.publish(self._path(name), json.dumps(seal), draft)
       faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:

@@ -22,6 +22,36 @@ class Failed(Exception):
     self.species, self.reason = species, reason
 
 
+class Outage(Exception):
+  """Storage does not answer, or not now."""
+
+  def __init__(self, where: str, seconds: float):
+    super().__init__(
+      f'{where} did not answer for {seconds:.0f} s; expected it to: then the'
+      ' same command goes on'
+    )
+
+
+class Refused(OSError):
+  """Storage answers that this account may not do it."""
+
+  def __init__(self, where: str, answer: str):
+    super().__init__(
+      f'{where} refuses: {answer}; expected a bucket in which this account may'
+      ' list, read, write and delete'
+    )
+
+
+def is_outage(error: BaseException | None) -> bool:
+  """Whether an error, or one behind it, says that storage does not answer."""
+  while error is not None:
+    # TensorStore's errors are all of one kind.
+    if isinstance(error, Outage) or 'retry attempts failed' in str(error):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
 def is_full(error: BaseException | None) -> bool:
   """Whether an error, or one behind it, says that storage is full."""
   # Libraries of C++ have their own errors, with the system's text in them.

@@ -6,23 +6,28 @@ code 2, before anything is written.
 
 import contextlib
 import difflib
+import functools
 import logging
 import os
 import pathlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 from absl import flags
 from absl import logging as absl_logging
+from etils import epath
 
-from evo import failure
+from evo import failure, storage
 
 PRESETS = pathlib.Path(__file__).parent / 'presets'
 SPACES = pathlib.Path(__file__).parent / 'spaces'
 
 BAD_INPUT = 2
 AGAIN = 42
+
+_LEAVING = threading.Lock()
 
 
 class InputError(Exception):
@@ -37,7 +42,7 @@ def input_errors() -> Iterator[None]:
   except BrokenPipeError:
     raise
   except (ValueError, OSError) as error:
-    if failure.is_full(error):
+    if failure.is_full(error) or failure.is_outage(error):
       raise
     raise InputError(str(error)) from error
 
@@ -74,10 +79,9 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   except Exception as error:
     if (line := again(error)) is None:
       raise
-    complain(line)
     sys.stdout.flush()
     # Threads of Orbax that wait for a save that failed would never end.
-    os._exit(AGAIN)
+    leave(line)
 
 
 def again(error: BaseException) -> str | None:
@@ -88,7 +92,32 @@ def again(error: BaseException) -> str | None:
     return f'{error}: the same command tries it once more at most'
   if failure.is_full(error):
     return 'no space is left; expected some: then the same command goes on'
+  if failure.is_outage(error) or isinstance(error, failure.Refused):
+    return str(error)
   return None
+
+
+def leave(line: str) -> None:
+  """Ends the process from any thread, saying why the command may go on."""
+  _LEAVING.acquire()  # For ever: one reason is enough.
+  complain(line)
+  os._exit(AGAIN)
+
+
+@functools.cache
+def workdir(path: str) -> epath.Path:
+  """The folder of --workdir, which need not exist; its bucket has to answer.
+
+  Raises:
+    ValueError: it is no folder.
+    OSError: the bucket is not there, or not for this account.
+    failure.Outage: storage does not answer.
+  """
+  try:
+    storage.check(path)
+  except ValueError as error:
+    raise ValueError(f'--workdir={error}') from error
+  return epath.Path(path)
 
 
 def cache() -> pathlib.Path:

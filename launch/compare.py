@@ -10,11 +10,11 @@ The same command again goes on where it stopped.
 """
 
 import json
-import pathlib
 import sys
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import (
   comparison,
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = _values()
-    workdir = pathlib.Path(given['workdir'])
+    workdir = cli.workdir(given['workdir'])
     files.check_workdir(workdir, _identity(given), 'comparison')
     if (workdir / 'STOP').exists():
       print(f'{workdir}/STOP is there from before: delete it to go on.')
@@ -85,7 +85,7 @@ def _compare(
   hosts: hosts_lib.Hosts,
 ) -> int:
   """The comparison in a workdir that is held; returns the exit code."""
-  workdir = pathlib.Path(given['workdir'])
+  workdir = cli.workdir(given['workdir'])
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, _identity(given), 'comparison')
@@ -107,7 +107,7 @@ def _identity(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   seeds: int,
   arms: list[contests.Arm],
   ground: contests.Contests,
@@ -141,7 +141,7 @@ def _comparable(runs: list[comparison.Run], arms: list[contests.Arm]) -> bool:
 
 
 def _report(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   given: dict[str, Any],
   metric: str,
   runs: list[comparison.Run],

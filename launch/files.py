@@ -1,10 +1,11 @@
 """The files of a workdir that say which run it holds."""
 
 import json
-import pathlib
 from typing import Any
 
-from evo import faults
+from etils import epath
+
+from evo import faults, storage
 from launch import owner
 
 # What may lie there before run.json does: a draft is what a write leaves that
@@ -19,7 +20,7 @@ _BEFORE = (
 
 
 def check_workdir(
-  workdir: pathlib.Path, identity: dict[str, Any], noun: str
+  workdir: epath.Path, identity: dict[str, Any], noun: str
 ) -> None:
   """Refuses a folder that holds something else, or another run.
 
@@ -51,7 +52,7 @@ def check_workdir(
       )
 
 
-def check_unchanged(workdir: pathlib.Path, made_of: dict[str, Any]) -> None:
+def check_unchanged(workdir: epath.Path, made_of: dict[str, Any]) -> None:
   """Refuses to go on with a run that was made of something else.
 
   Args:
@@ -73,7 +74,7 @@ def check_unchanged(workdir: pathlib.Path, made_of: dict[str, Any]) -> None:
       )
 
 
-def read_run(workdir: pathlib.Path) -> dict[str, Any]:
+def read_run(workdir: epath.Path) -> dict[str, Any]:
   """The content of a search's run.json.
 
   Raises:
@@ -91,10 +92,7 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
   return run
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: epath.Path, value: Any) -> None:
   """Replaces a file at once, so that no reader sees half of it."""
-  draft = path.with_suffix('.draft')
-  draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
-  faults.point(f'{path.name}.before_replace')
-  draft.replace(path)
+  storage.publish(path, json.dumps(value, indent=1, allow_nan=False) + '\n')
   faults.point(f'{path.name}.after_replace')

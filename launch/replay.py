@@ -9,11 +9,11 @@ configuration, from start to end, and the baseline.
 """
 
 import json
-import pathlib
 import sys
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import ledger as ledger_lib
 from evo import member as member_lib
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
   del argv
   values = flags.FLAGS
   with cli.input_errors():
-    workdir = pathlib.Path(values.workdir)
+    workdir = cli.workdir(values.workdir)
     run = files.read_run(workdir)
     records = ledger_lib.Ledger(workdir / 'ledger').records
     member = _finished(workdir, values.member, records, run)
@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
 
 
 def _finished(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   member: int | None,
   records: list[dict[str, Any]],
   run: dict[str, Any],

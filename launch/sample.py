@@ -4,12 +4,13 @@ python -m launch.sample --workdir=runs/quick --prompt='def '
 """
 
 import json
-import pathlib
 
 import jax
 import orbax.checkpoint as ocp
 from absl import flags
+from etils import epath
 
+from evo import storage
 from launch import cli
 from launch import experiment as experiment_lib
 from models import hyperparameters, sampling, transformer
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> None:
   del argv
   values = flags.FLAGS
   with cli.input_errors():
-    workdir = pathlib.Path(values.workdir)
+    workdir = cli.workdir(values.workdir)
     configuration = _configuration(workdir)
     given = json.loads((workdir / 'run.json').read_text())['flags']
     experiment_lib.prepare_backend(given)
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> None:
   print(values.prompt + text)
 
 
-def _configuration(workdir: pathlib.Path) -> dict:
+def _configuration(workdir: epath.Path) -> dict:
   path = workdir / 'champion' / 'configuration.json'
   if not path.exists():
     raise ValueError(
@@ -51,13 +52,13 @@ def _configuration(workdir: pathlib.Path) -> dict:
   return json.loads(path.read_text())
 
 
-def _weights(workdir: pathlib.Path, structure) -> dict:
+def _weights(workdir: epath.Path, structure) -> dict:
   abstract = jax.eval_shape(
     lambda: transformer.init_weights(structure, 0, hyperparameters.complete({}))
   )
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(
-      (workdir / 'champion' / 'weights').resolve(), abstract
+      storage.folder(workdir / 'champion' / 'weights'), abstract
     )
 
 

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = _values()
-    workdir = pathlib.Path(given['workdir'])
+    workdir = cli.workdir(given['workdir'])
     files.check_workdir(workdir, settings.identity(given), 'training')
     space, arms = _arms(given)
     run = _describe(given, space, arms)
@@ -80,7 +80,7 @@ def _train(
   plan: str,
 ) -> int:
   """The training in a workdir that is held; returns the exit code."""
-  workdir, kept = pathlib.Path(given['workdir']), (_FIRST, given['segments'])
+  workdir, kept = cli.workdir(given['workdir']), (_FIRST, given['segments'])
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, settings.identity(given), 'training')
