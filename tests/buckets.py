@@ -10,6 +10,7 @@ import http.server
 import itertools
 import json
 import re
+import sys
 import threading
 import urllib.parse
 
@@ -22,6 +23,7 @@ class Server(http.server.ThreadingHTTPServer):
   Attributes:
     objects: generation and content of each, by name.
     status: what every request is answered with, such as 503; None serves.
+    write_status: the same for requests to write or delete.
     lossy: writes that are done and then answered with 503.
     refused: requests that were answered with `status`.
   """
@@ -31,16 +33,28 @@ class Server(http.server.ThreadingHTTPServer):
 
   def __init__(self):
     super().__init__(('127.0.0.1', 0), _Handler)
-    self.objects: dict[str, tuple[int, bytes]] = {}
-    self.status: int | None = None
-    self.lossy, self.refused = 0, 0
-    self.uploads: dict[str, tuple[str, bytearray]] = {}
     self.lock = threading.Lock()
     self._generations = itertools.count(1)
+    self.clear()
     threading.Thread(target=self.serve_forever, daemon=True).start()
 
+  def clear(self):
+    """As it was at the start."""
+    self.objects: dict[str, tuple[int, bytes]] = {}
+    self.uploads: dict[str, tuple[str, bytearray]] = {}
+    self.status: int | None = None
+    self.write_status: int | None = None
+    self.lossy, self.refused = 0, 0
+    self._outage: tuple[str, float] | None = None
+
+  def fail(self, name, seconds):
+    """Refuses all with 503 for so long, once an object has been written."""
+    self._outage = name, seconds
+
   def handle_error(self, *unused):
-    pass  # Clients may go away in the middle of an answer.
+    # Clients may go away in the middle of an answer.
+    if not isinstance(sys.exception(), ConnectionError):
+      super().handle_error(*unused)
 
   @property
   def url(self):
@@ -71,7 +85,11 @@ class Server(http.server.ThreadingHTTPServer):
       if expected is not None and generation != int(expected):
         return False
       self.objects[name] = next(self._generations), bytes(content)
-      return True
+    if self._outage and name == self._outage[0]:
+      seconds, self._outage = self._outage[1], None
+      self.status = 503
+      threading.Timer(seconds, setattr, (self, 'status', None)).start()
+    return True
 
   def delete(self, name, expected=None):
     """Deletes an object; a status of HTTP."""
@@ -120,9 +138,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.body = self._chunks() if self._chunked() else self.rfile.read(size)
     url = urllib.parse.urlsplit(self.path)
     self.query = dict(urllib.parse.parse_qsl(url.query))
-    if self.server.status:
+    status = self.server.status
+    if self.command != 'GET':
+      status = status or self.server.write_status
+    if status:
       self.server.refused += 1
-      self._send(self.server.status, _error(self.server.status))
+      self._send(status, _error(status))
       return
     match = re.fullmatch(
       r'(/upload|/download)?(?:/storage/v1)?/b/([^/]+)(?:/o(?:/(.*))?)?',
@@ -209,12 +230,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       return
     elif kind == 'resumable':
       name, content = self.server.uploads[self.query['upload_id']]
-      first, last, size = re.fullmatch(
-        r'bytes (\d+)-(\d+)/(\d+|\*)', self.headers['Content-Range']
+      first, size = re.fullmatch(
+        r'bytes (\d+|\*)(?:-\d+)?/(\d+|\*)', self.headers['Content-Range']
       ).groups()
-      content[int(first) :] = self.body
-      if size == '*' or int(last) + 1 < int(size):
-        self._send(308, None, {'Range': f'bytes=0-{last}'})
+      if first != '*':
+        content[int(first) :] = self.body
+      if size != str(len(content)):
+        self._send(308, None, {'Range': f'bytes=0-{len(content) - 1}'})
         return
     if not self.server.put(name, content, self.query.get('ifGenerationMatch')):
       self._send(412, _error(412))
