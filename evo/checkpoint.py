@@ -236,7 +236,9 @@ class Checkpoints:
       seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)
       draft = self.directory / f'{place}.draft'
-      storage.publish(self._path(name), json.dumps(seal), draft)
+      storage.publish(
+        self._path(name), json.dumps(seal), draft, 'checkpoint.before_replace'
+      )
       faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:

@@ -65,22 +65,19 @@ def check(path: epath.PathLike) -> None:
   _file_system().check(name, AT_START)
 
 
-def publish(
-  path: epath.Path, text: str, draft: epath.Path | None = None
-) -> None:
+def publish(path: epath.Path, text: str, draft: epath.Path, point: str) -> None:
   """Writes a file whole or not at all, in place of an earlier one.
 
   Args:
     path: of the file.
     text: its content.
     draft: written first on a disk; a bucket shows nothing that is not whole.
+    point: named instant before it is there.
   """
-  point = f'{path.name}.before_replace'
   if is_remote(path):
     faults.point(point)
     path.write_text(text)
     return
-  draft = draft or path.with_suffix('.draft')
   draft.write_text(text)
   faults.point(point)
   draft.replace(path)

@@ -94,5 +94,7 @@ def read_run(workdir: epath.Path) -> dict[str, Any]:
 
 def write_json(path: epath.Path, value: Any) -> None:
   """Replaces a file at once, so that no reader sees half of it."""
-  storage.publish(path, json.dumps(value, indent=1, allow_nan=False) + '\n')
+  text = json.dumps(value, indent=1, allow_nan=False) + '\n'
+  point = f'{path.name}.before_replace'
+  storage.publish(path, text, path.with_suffix('.draft'), point)
   faults.point(f'{path.name}.after_replace')

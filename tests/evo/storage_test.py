@@ -173,7 +173,7 @@ def test_what_is_published_is_there_whole(place):
   path = storage.folder(place) / 'a.json'
   path.parent.mkdir(parents=True, exist_ok=True)
   for text in ('1', 'two'):
-    storage.publish(path, text)
+    storage.publish(path, text, path.with_suffix('.draft'), 'here')
     assert path.read_text() == text
   assert [p.name for p in path.parent.iterdir()] == ['a.json']
 
