@@ -108,8 +108,10 @@ class Owner:
     Raises:
       ValueError: another process does, and works.
     """
-    while not self._write(self._me, self._vacant()):
-      pass  # Somebody else was faster; who works by now is left alone.
+    # Again if somebody else was faster; who works by now is left alone. It may
+    # also be that only the answer was lost.
+    while not self._write(self._me, self._vacant()) and not self._generation():
+      pass
     faults.point('owner.acquired')
     threading.Thread(target=self._beat, daemon=True).start()
 
@@ -136,8 +138,7 @@ class Owner:
       found = self._store.read(NAME)
       holder = _parse(found.content)
       works = holder.works() if holder else None
-      mine = holder and holder.is_(self._me)  # Where that answer was lost.
-      if not found.content or works is False or mine:
+      if not found.content or works is False:
         return found.generation
       if works:
         raise ValueError(_refusal(self._workdir, holder))

@@ -24,7 +24,7 @@ class Server(http.server.ThreadingHTTPServer):
     objects: generation and content of each, by name.
     status: what every request is answered with, such as 503; None serves.
     write_status: the same for requests to write or delete.
-    lossy: writes that are done and then answered with 503.
+    lose_every: of so many writes one is done and answered with 503.
     refused: requests that were answered with `status`.
   """
 
@@ -44,7 +44,8 @@ class Server(http.server.ThreadingHTTPServer):
     self.uploads: dict[str, tuple[str, bytearray]] = {}
     self.status: int | None = None
     self.write_status: int | None = None
-    self.lossy, self.refused = 0, 0
+    self.lose_every: int | None = None
+    self.written, self.refused = 0, 0
     self._outage: tuple[str, float] | None = None
 
   def fail(self, name, seconds):
@@ -90,6 +91,12 @@ class Server(http.server.ThreadingHTTPServer):
       self.status = 503
       threading.Timer(seconds, setattr, (self, 'status', None)).start()
     return True
+
+  def loses(self):
+    """Whether the answer to the next write is lost."""
+    with self.lock:
+      self.written += 1
+      return self.lose_every and self.written % self.lose_every == 0
 
   def delete(self, name, expected=None):
     """Deletes an object; a status of HTTP."""
@@ -240,8 +247,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return
     if not self.server.put(name, content, self.query.get('ifGenerationMatch')):
       self._send(412, _error(412))
-    elif self.server.lossy:
-      self.server.lossy -= 1
+    elif self.server.loses():
       self._send(503, _error(503))
     else:
       self._send(200, _metadata(name, *self.server.objects[name]))

@@ -48,6 +48,6 @@ def test_in_a_bucket_it_grows_piece_by_piece(bucket, monkeypatch):
 def test_a_line_whose_answer_was_lost_stands_once(bucket):
   growing = log.Log('gs://bucket/events')
   growing.append('first')
-  bucket.lossy = 1
+  bucket.lose_every = 1
   growing.append('second')
   assert log.Log('gs://bucket/events').read() == 'first\nsecond\n'

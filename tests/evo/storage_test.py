@@ -91,7 +91,7 @@ def test_of_racing_processes_exactly_one_wins_each_file(place, tmp_path):
 
 
 def test_a_lost_answer_is_said_to_be_a_lost_race_and_the_file_stands(bucket):
-  store, bucket.lossy = storage.Store('gs://bucket/run'), 1
+  store, bucket.lose_every = storage.Store('gs://bucket/run'), 1
   assert store.write('a', b'1', storage.ABSENT) == b''
   assert store.read('a').content == b'1'
 

@@ -218,11 +218,11 @@ def test_the_fence_is_asked_before_a_record_is_written(tmp_path, held_by):
 
 
 def test_who_holds_it_though_the_answer_was_lost_goes_on(bucket, here):
-  bucket.lossy = 1
+  bucket.lose_every = 1
   owner = acquired('gs://bucket/run')
   owner.check()
   assert owner_lib.read('gs://bucket/run').is_(here)
-  bucket.lossy = 1
+  bucket.lose_every = 1
   owner.release()
   assert bucket.names() == []
 
