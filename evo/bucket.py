@@ -33,12 +33,7 @@ class FileSystem(core.GCSFileSystem):
       **kwargs,
     )
 
-  # Its own retries are few, and say so at length.
-  _request = retry.retry_request(retries=1)(
-    core.GCSFileSystem._request.__wrapped__
-  )
-
-  async def _call(
+  async def _request(
     self, *args: Any, patience: float | None = None, **kwargs: Any
   ) -> Any:
     """Asks until there is an answer, or patience has run out.
@@ -47,9 +42,9 @@ class FileSystem(core.GCSFileSystem):
       failure.Outage: there is none.
       failure.Refused: by the answer, this account may not do it.
     """
-    call = functools.partial(super()._call, *args, **kwargs)
+    ask = functools.partial(_ask, self, *args, **kwargs)
     try:
-      return await _answer(call)
+      return await ask()
     except failure.Outage:
       pass
     patience = storage.PATIENCE if patience is None else patience
@@ -58,7 +53,7 @@ class FileSystem(core.GCSFileSystem):
       while True:
         await asyncio.sleep(wait * random.uniform(0.5, 1))
         try:
-          return await _answer(call)
+          return await ask()
         except failure.Outage as error:
           if time.monotonic() > deadline:
             raise failure.Outage('gs://', patience) from error
@@ -90,9 +85,14 @@ class FileSystem(core.GCSFileSystem):
   makedirs = asyn.sync_wrapper(_makedirs)
 
 
-async def _answer(call: Any) -> Any:
+# Its own retries are few, and say so at length.
+_once = core.GCSFileSystem._request.__wrapped__
+
+
+async def _ask(*args: Any, **kwargs: Any) -> Any:
+  """Asks once."""
   try:
-    return await call()
+    return await _once(*args, **kwargs)
   except TimeoutError as error:
     raise failure.Outage('gs://', _ANSWER) from error
   except Exception as error:

@@ -64,8 +64,17 @@ def test_an_outage_is_sat_out(bucket, folder, monkeypatch):
   monkeypatch.setattr(storage, 'PATIENCE', 20.0)
   bucket.fail('run/a', 2.0)
   (folder / 'a').write_text('1')
-  assert (folder / 'a').exists()
+  (folder / 'b').write_text('2')
+  (folder / 'c').mkdir()
+  assert (folder / 'b').read_text() == '2'
   assert bucket.refused > 0
+
+
+def test_an_answer_that_gets_lost_is_asked_for_again(bucket, folder):
+  bucket.lose_every = 2
+  for name in ('a', 'b', 'c'):
+    (folder / name).write_text(name)
+    assert (folder / name).read_text() == name
 
 
 def test_an_outage_is_not_sat_out_for_ever(bucket, folder):

@@ -41,6 +41,13 @@ def complaints(process):
   return [line for line in process.err.splitlines() if 'error: ' in line]
 
 
+def await_record(bucket, process):
+  """Until a search has begun."""
+  while 'run/ledger/00000002.json' not in bucket.names():
+    time.sleep(0.1)
+    assert process.poll() is None, process.communicate()
+
+
 def assert_same(bucket, whole):
   """The ledger to the bit, and all that was found."""
   names = bucket.names('run/ledger/')
@@ -75,9 +82,9 @@ def test_a_search_in_a_bucket_is_the_one_on_a_disk(
 @pytest.mark.parametrize(
   'point,nth',
   [
-    ('checkpoint.before_seal', 9),
-    ('ledger.before_append', 14),
     ('checkpoint.within_remove', 30),
+    pytest.param('checkpoint.before_seal', 9, marks=pytest.mark.slow),
+    pytest.param('ledger.before_append', 14, marks=pytest.mark.slow),
     pytest.param('owner.acquired', 1, marks=pytest.mark.slow),
     pytest.param('run.json.before_replace', 1, marks=pytest.mark.slow),
     pytest.param('checkpoint.before_write', 7, marks=pytest.mark.slow),
@@ -115,8 +122,8 @@ def test_an_outage_is_sat_out_without_an_end(bucket, search, whole, seconds):
 @pytest.mark.parametrize(
   'name',
   [
-    'run/ledger/00000009.json',
     'run/checkpoints/round-00000004.json',
+    pytest.param('run/ledger/00000009.json', marks=pytest.mark.slow),
     pytest.param('run/run.json', marks=pytest.mark.slow),
     pytest.param('run/owner.json', marks=pytest.mark.slow),
     pytest.param('run/champion/configuration.json', marks=pytest.mark.slow),
@@ -139,20 +146,19 @@ def test_after_a_long_outage_the_same_command_goes_on(
 
 
 def test_answers_that_get_lost_change_nothing(bucket, search, whole):
-  bucket.lose_every = 10
+  bucket.lose_every = 20
   process = search()
   assert process.returncode == 0, process.err
   assert_same(bucket, whole)
 
 
+@pytest.mark.slow
 def test_a_second_search_is_refused_and_names_the_holder(
   bucket, search, started, whole
 ):
   first = search(wait=False)
   started.append(first)
-  while 'run/ledger/00000002.json' not in bucket.names():
-    time.sleep(0.1)
-    assert first.poll() is None
+  await_record(bucket, first)
   second = search()
   assert second.returncode == 2
   (line,) = complaints(second)
@@ -162,10 +168,13 @@ def test_a_second_search_is_refused_and_names_the_holder(
   assert_same(bucket, whole)
 
 
-def test_a_file_stop_ends_it_after_the_round(bucket, search, whole):
+@pytest.mark.slow
+def test_a_file_stop_ends_it_after_the_round(bucket, search, started, whole):
   slow = 'import time; from evo import ledger; a = ledger.Ledger.append'
   slow += '; ledger.Ledger.append = lambda s, r: (time.sleep(0.5), a(s, r))'
   process = search(slow, wait=False)
+  started.append(process)
+  await_record(bucket, process)
   bucket.put('run/STOP', b'')
   _, err = process.communicate()
   assert process.returncode == 0, err
