@@ -47,6 +47,7 @@ setuptools.setup(
     'test': [
       'datapoint[bayes,bench,gcs]',
       'chex>=0.1.90',
+      'gcp-storage-emulator>=2026.7',
       'hypothesis>=6.100',
       'jsonschema>=4.20',
       'pytest>=8',

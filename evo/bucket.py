@@ -16,11 +16,16 @@ import aiohttp
 import fsspec
 from fsspec import asyn
 from gcsfs import core, retry
+from google.auth import exceptions
 
 from evo import failure, lull, storage
 
 # Seconds for one answer, and of the longest wait before it is asked for again.
 _ANSWER, _LONGEST = 60.0, 16.0
+
+
+class _Later(Exception):
+  """What may be answered otherwise later."""
 
 
 class FileSystem(core.GCSFileSystem):
@@ -45,7 +50,7 @@ class FileSystem(core.GCSFileSystem):
     ask = functools.partial(_ask, self, *args, **kwargs)
     try:
       return await ask()
-    except failure.Outage:
+    except _Later:
       pass
     patience = storage.PATIENCE if patience is None else patience
     deadline, wait = time.monotonic() + patience, 0.5
@@ -54,9 +59,10 @@ class FileSystem(core.GCSFileSystem):
         await asyncio.sleep(wait * random.uniform(0.5, 1))
         try:
           return await ask()
-        except failure.Outage as error:
+        except _Later as error:
           if time.monotonic() > deadline:
-            raise failure.Outage('gs://', patience) from error
+            why = str(error)[:200]
+            raise failure.Outage(self._location, patience, why) from error
         wait = min(2 * wait, _LONGEST)
 
   async def _check(self, bucket: str, patience: float) -> None:
@@ -89,18 +95,18 @@ class FileSystem(core.GCSFileSystem):
 _once = core.GCSFileSystem._request.__wrapped__
 
 
-async def _ask(*args: Any, **kwargs: Any) -> Any:
+async def _ask(files: FileSystem, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
   """Asks once."""
   try:
-    return await _once(*args, **kwargs)
-  except TimeoutError as error:
-    raise failure.Outage('gs://', _ANSWER) from error
+    return await _once(files, *args, **kwargs)
+  except (TimeoutError, exceptions.GoogleAuthError) as error:
+    raise _Later(str(error) or 'timeout') from error
   except Exception as error:
     if retry.is_retriable(error):
-      raise failure.Outage('gs://', 0.0) from error
+      raise _Later(str(error)) from error
     code = error.code if isinstance(error, retry.HttpError) else None
     if code == 401 or str(error).startswith('Forbidden'):
-      raise failure.Refused('gs://', str(error)) from error
+      raise failure.Refused(files._location, str(error)) from error
     raise
 
 

@@ -25,10 +25,11 @@ class Failed(Exception):
 class Outage(Exception):
   """Storage does not answer, or not now."""
 
-  def __init__(self, where: str, seconds: float):
+  def __init__(self, where: str, seconds: float, why: str = ''):
+    why = f' ({why})' if why else ''
     super().__init__(
-      f'{where} did not answer for {seconds:.0f} s; expected it to: then the'
-      ' same command goes on'
+      f'{where} did not answer for {seconds:.0f} s{why}; expected an answer:'
+      ' then the same command goes on'
     )
 
 

@@ -61,17 +61,6 @@ class Server(http.server.ThreadingHTTPServer):
   def url(self):
     return f'http://127.0.0.1:{self.server_port}'
 
-  @property
-  def env(self):
-    """Leads the clients of a process here."""
-    return {
-      'STORAGE_EMULATOR_HOST': self.url,
-      'TENSORSTORE_GCS_HTTP_URL': self.url,
-      'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'none',
-      'NO_GCE_CHECK': 'true',
-      'GOOGLE_CLOUD_PROJECT': 'project',
-    }
-
   def names(self, prefix=''):
     with self.lock:
       return sorted(name for name in self.objects if name.startswith(prefix))
@@ -107,6 +96,17 @@ class Server(http.server.ThreadingHTTPServer):
         return 412
       del self.objects[name]
       return 204
+
+
+def env(url):
+  """Variables that lead the clients in a process to a server."""
+  return {
+    'STORAGE_EMULATOR_HOST': url,
+    'TENSORSTORE_GCS_HTTP_URL': url,
+    'GOOGLE_AUTH_TOKEN_FOR_TESTING': 'none',
+    'NO_GCE_CHECK': 'true',
+    'GOOGLE_CLOUD_PROJECT': 'project',
+  }
 
 
 @contextlib.contextmanager

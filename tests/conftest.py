@@ -142,7 +142,7 @@ def _server():
 def bucket(_server, monkeypatch):
   """An empty bucket, `gs://bucket`, of this process and those it starts."""
   _server.clear()
-  for name, value in _server.env.items():
+  for name, value in buckets.env(_server.url).items():
     monkeypatch.setenv(name, value)
   return _server
 

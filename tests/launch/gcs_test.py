@@ -2,10 +2,14 @@
 
 import json
 import signal
+import socket
 import time
+import urllib.request
 
+import buckets
 import punisher
 import pytest
+from gcp_storage_emulator import server
 
 RUN = '--workdir=gs://bucket/run'
 # Every round has a checkpoint.
@@ -184,6 +188,35 @@ def test_a_file_stop_ends_it_after_the_round(bucket, search, started, whole):
   process = search()
   assert process.returncode == 0, process.err
   assert_same(bucket, whole)
+
+
+@pytest.mark.slow
+def test_so_it_is_in_an_emulator_that_others_wrote(search, launch, whole):
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  emulator = server.create_server(
+    '127.0.0.1', port, in_memory=True, default_bucket='bucket'
+  )
+  emulator.start()
+  url = f'http://127.0.0.1:{port}'
+  env = buckets.env(url)
+  try:
+    process = search(
+      punisher.prelude("strike('ledger.after_append', 9)"), env=env
+    )
+    assert process.returncode == -signal.SIGKILL, process.err
+    process = search(env=env)
+    assert process.returncode == 0, process.err
+    paths = list((whole / 'ledger').glob('*.json'))
+    for path in paths:
+      name = f'/storage/v1/b/bucket/o/run%2Fledger%2F{path.name}?alt=media'
+      with urllib.request.urlopen(url + name) as answer:
+        assert answer.read() == path.read_bytes()
+    process = launch('status', RUN, env=env)
+    assert f'{len(paths)} rounds done' in process.out, process.err
+  finally:
+    emulator.stop()
 
 
 BAD = {
