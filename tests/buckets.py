@@ -35,11 +35,13 @@ class Server(http.server.ThreadingHTTPServer):
     super().__init__(('127.0.0.1', 0), _Handler)
     self.lock = threading.Lock()
     self._generations = itertools.count(1)
+    self._over = threading.Timer(0, lambda: None)
     self.clear()
     threading.Thread(target=self.serve_forever, daemon=True).start()
 
   def clear(self):
     """As it was at the start."""
+    self._over.cancel()
     self.objects: dict[str, tuple[int, bytes]] = {}
     self.uploads: dict[str, tuple[str, bytearray]] = {}
     self.status: int | None = None
@@ -78,7 +80,9 @@ class Server(http.server.ThreadingHTTPServer):
     if self._outage and name == self._outage[0]:
       seconds, self._outage = self._outage[1], None
       self.status = 503
-      threading.Timer(seconds, setattr, (self, 'status', None)).start()
+      self._over = threading.Timer(seconds, setattr, (self, 'status', None))
+      self._over.daemon = True
+      self._over.start()
     return True
 
   def loses(self):
