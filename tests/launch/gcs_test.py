@@ -149,6 +149,7 @@ def test_after_a_long_outage_the_same_command_goes_on(
   assert_same(bucket, whole)
 
 
+@pytest.mark.slow
 def test_answers_that_get_lost_change_nothing(bucket, search, whole):
   bucket.lose_every = 20
   process = search()
@@ -222,8 +223,6 @@ def test_so_it_is_in_an_emulator_that_others_wrote(search, launch, whole):
 BAD = {
   'gs://other/run': 'refuses: there is none; expected a bucket',
   'gs://Bucket/run': 'expected gs://BUCKET/FOLDER',
-  'gs://bucket': 'expected gs://BUCKET/FOLDER',
-  'gs://bucket/../run': 'expected gs://BUCKET/FOLDER',
   's3://bucket/run': 'expected a folder or gs://BUCKET/FOLDER',
 }
 
