@@ -48,11 +48,11 @@ class Server(http.server.ThreadingHTTPServer):
     self.write_status: int | None = None
     self.lose_every: int | None = None
     self.written, self.refused = 0, 0
-    self._outage: tuple[str, float] | None = None
+    self._outage: tuple[str, float, int] | None = None
 
-  def fail(self, name, seconds):
-    """Refuses all with 503 for so long, once an object has been written."""
-    self._outage = name, seconds
+  def fail(self, name, seconds, status=503):
+    """Refuses all for so long, once an object has been written."""
+    self._outage = name, seconds, status
 
   def handle_error(self, *unused):
     # Clients may go away in the middle of an answer.
@@ -78,8 +78,8 @@ class Server(http.server.ThreadingHTTPServer):
         return False
       self.objects[name] = next(self._generations), bytes(content)
     if self._outage and name == self._outage[0]:
-      seconds, self._outage = self._outage[1], None
-      self.status = 503
+      _, seconds, self.status = self._outage
+      self._outage = None
       self._over = threading.Timer(seconds, setattr, (self, 'status', None))
       self._over.daemon = True
       self._over.start()

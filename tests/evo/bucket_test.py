@@ -84,6 +84,13 @@ def test_an_outage_is_not_sat_out_for_ever(bucket, folder):
   assert 1 < time.monotonic() - begin < 4
 
 
+def test_to_make_folders_asks_nothing_of_a_bucket(bucket, folder):
+  bucket.status = 503
+  folder.mkdir(exist_ok=True)
+  (folder / 'a' / 'b').mkdir(parents=True, exist_ok=True)
+  assert bucket.refused == 0
+
+
 def test_no_bucket_is_made(bucket):
   (storage.folder('gs://other/run') / 'a').mkdir(parents=True)
   with pytest.raises(FileNotFoundError):

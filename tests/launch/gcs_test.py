@@ -150,6 +150,18 @@ def test_after_a_long_outage_the_same_command_goes_on(
 
 
 @pytest.mark.slow
+def test_one_that_is_taken_away_ends_it_and_is_bad_input_then(bucket, search):
+  bucket.fail('run/ledger/00000009.json', 3600, 403)
+  process = search()
+  assert process.returncode == 42, process.err
+  (line,) = complaints(process)
+  assert 'refuses' in line
+  process = search()
+  assert process.returncode == 2, process.err
+  assert len(complaints(process)) == 1
+
+
+@pytest.mark.slow
 def test_answers_that_get_lost_change_nothing(bucket, search, whole):
   bucket.lose_every = 20
   process = search()
