@@ -42,7 +42,10 @@ def main(argv: list[str]) -> None:
   module = importlib.import_module(f'launch.benchmarks.{name}')
   print(f'{name}: about {module.MINUTES} minutes', file=sys.stderr)
   begin = time.monotonic()
-  with tempfile.TemporaryDirectory() as folder, progress.Progress(_PARTS) as bar:
+  with (
+    tempfile.TemporaryDirectory() as folder,
+    progress.Progress(_PARTS) as bar,
+  ):
 
     def observe(what: str, share: float) -> None:
       bar.begin(what, share * _PARTS)

@@ -57,6 +57,39 @@ class Training:
       self._optimiser.zero_grad(set_to_none=True)
     return time.monotonic() - begin
 
+  @torch.no_grad()
+  def evaluate(self, tokens: int) -> float:
+    """Loss over so many tokens, a batch at a time."""
+    losses = []
+    for number in range(tokens // self._batches[0, :, 1:].numel()):
+      drawn = self._batches[number % len(self._batches)]
+      _, loss = self._model(
+        drawn[:, :-1].contiguous(), drawn[:, 1:].contiguous()
+      )
+      losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+  def set(
+    self, learning_rate: float, weight_decay: float, beta2: float
+  ) -> None:
+    """Changes the optimiser's numbers."""
+    for group in self._optimiser.param_groups:
+      group['lr'], group['betas'] = learning_rate, (0.9, beta2)
+      if group['weight_decay']:
+        group['weight_decay'] = weight_decay
+
+  def state(self) -> dict:
+    """Weights and moments."""
+    return {
+      'model': self._model.state_dict(),
+      'optimiser': self._optimiser.state_dict(),
+    }
+
+  def restore(self, state: dict) -> None:
+    """Takes weights and moments over."""
+    self._model.load_state_dict(state['model'])
+    self._optimiser.load_state_dict(state['optimiser'])
+
 
 def product() -> float:
   """FLOPs a second of a product of float32 matrices."""

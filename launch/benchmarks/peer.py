@@ -8,7 +8,8 @@ import importlib.util
 import json
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TextIO
 
 
 class Peer:
@@ -31,8 +32,8 @@ class Peer:
     self._process.kill()
     self._process.communicate()
 
-  def ask(self, **request: Any) -> float:
-    """The number with which it answers.
+  def ask(self, **request: Any) -> Any:
+    """What it answers.
 
     Raises:
       RuntimeError: it ended instead.
@@ -41,18 +42,23 @@ class Peer:
     self._process.stdin.flush()
     return self._answer()
 
-  def _answer(self) -> float:
+  def _answer(self) -> Any:
     line = self._process.stdout.readline()
     if not line:
       raise RuntimeError(f'{self._process.args} ended; see above')
     return json.loads(line)
 
 
-def serve(answer) -> None:
-  """The other side: says that it is ready, then answers until nobody asks."""
-  print(0, flush=True)
+def serve(answer: Callable[..., Any], out: TextIO | None = None) -> None:
+  """The other side: says that it is ready, then answers until nobody asks.
+
+  Args:
+    answer: JSON-able, to the keywords of a request.
+    out: where it goes, by default stdout.
+  """
+  print(0, file=out, flush=True)
   for line in sys.stdin:
-    print(json.dumps(answer(**json.loads(line))), flush=True)
+    print(json.dumps(answer(**json.loads(line))), file=out, flush=True)
 
 
 def missing(*packages: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from evo import mesh as mesh_lib
 from evo import population as population_lib
-from evo import program
+from evo import program, task
 from evo import space as space_lib
 from launch import experiment
 from models import data, language_model, windows
@@ -36,6 +36,19 @@ def write_text(folder: pathlib.Path) -> pathlib.Path:
   path = folder / 'text.txt'
   path.write_text(''.join(rng.choice(alphabet, _LENGTH)))
   return path
+
+
+def load_space(varied: tuple[str, ...] = ()) -> space_lib.Space:
+  """The space whose baseline the recipe is; all or some of it may change."""
+  space = experiment.load_space(FLAGS)
+  if not varied:
+    return space
+  return space_lib.Space.from_json(space.to_json() | {'free': list(varied)})
+
+
+def toy_space() -> space_lib.Space:
+  """Of the trainee without a model, `models.quadratic`."""
+  return task.make('quadratic').space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +74,7 @@ class Recipe:
       context=64,
       evaluation_tokens=evaluation_tokens,
     )
-    space = experiment.load_space(FLAGS)
-    return cls(language_model.LanguageModel(corpus), space)
+    return cls(language_model.LanguageModel(corpus), load_space())
 
   @property
   def flops(self) -> float:
@@ -97,6 +109,7 @@ class Members:
     *,
     devices: int | None = None,
     mapped: bool | None = None,
+    warm: bool = True,
   ):
     """Compiles, and trains one segment so that all is warm.
 
@@ -107,6 +120,7 @@ class Members:
       devices: that they are divided among; by default as many as divide them.
       mapped: whether they run one after another on a device; by default as a
         search would have it.
+      warm: else nothing is trained yet.
     """
     space, trainee = recipe.space, recipe.trainee
     self.count, self.steps = count, steps
@@ -124,7 +138,7 @@ class Members:
       tuple(hyperparameters),
       slots=count,
       steps=steps,
-      total_steps=100 * steps,
+      total_steps=steps,
       mesh=mesh,
       data=jax.device_put(trainee.data, shared),
       mapped=mapped,
@@ -140,9 +154,14 @@ class Members:
       active=np.ones(count, bool),
     )
     self.population.compile(('search',))
+    self.begin()
+    if warm:
+      self.train()
+
+  def begin(self) -> None:
+    """Puts fresh states into all slots."""
     self.population.allocate()
-    self.population.refill(self.slots, np.ones(count, bool))
-    self.train()
+    self.population.refill(self.slots, np.ones(self.count, bool))
 
   def train(self) -> float:
     """Seconds of one segment."""
@@ -150,11 +169,9 @@ class Members:
     jax.block_until_ready(self.population.segment(self.slots))
     return time.monotonic() - begin
 
-  def evaluate(self) -> float:
-    """Seconds of one evaluation."""
-    begin = time.monotonic()
-    jax.block_until_ready(self.population.evaluate(self.slots, 'search'))
-    return time.monotonic() - begin
+  def scores(self) -> np.ndarray:
+    """Metrics `[member]` on the search split."""
+    return np.asarray(self.population.evaluate(self.slots, 'search'))
 
   def inherit(self, parents: np.ndarray) -> float:
     """Seconds in which slots take over the states of others."""

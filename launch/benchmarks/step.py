@@ -44,9 +44,7 @@ def _peers(
       path = options.folder / 'batches.npy'
       np.save(path, made.batches(100))
       torch = stack.enter_context(
-        peer.Peer(
-          'launch.benchmarks.nanogpt', str(options.nanogpt), str(path)
-        )
+        peer.Peer('launch.benchmarks.nanogpt', str(options.nanogpt), str(path))
       )
       measures |= {
         'nanogpt': lambda: 1e3 * torch.ask(steps=_STEPS) / _STEPS,
@@ -96,9 +94,7 @@ def _growth(made: recipe.Recipe, observe: Observe) -> list[Figure]:
     for n, values in found.items()
   ]
   several = [statistic for statistic in figures[1:]]
-  spread = [
-    max(turn) / min(turn) for turn in zip(*(f.values for f in several))
-  ]
+  spread = [max(turn) / min(turn) for turn in zip(*(f.values for f in several))]
   note = 'largest / smallest of 2 to 32 members, at most 1.10'
   return [*figures, Figure('growth', '', tuple(spread), note)]
 
