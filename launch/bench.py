@@ -22,6 +22,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from evo import wording
 from launch import cli, experiment, files, progress
 from launch.benchmarks import figure, options
 
@@ -40,7 +41,8 @@ def main(argv: list[str]) -> None:
       raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   experiment.prepare_backend({'mesh': f'member:{experiment.cores()}'})
   module = importlib.import_module(f'launch.benchmarks.{name}')
-  print(f'{name}: about {module.MINUTES} minutes', file=sys.stderr)
+  minutes = wording.count(module.MINUTES, 'minute')
+  print(f'{name}: about {minutes} on 2 cores', file=sys.stderr)
   begin = time.monotonic()
   with (
     tempfile.TemporaryDirectory() as folder,
