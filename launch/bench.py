@@ -35,7 +35,7 @@ def main(argv: list[str]) -> None:
   """Runs the benchmark that the command names."""
   with cli.input_errors():
     name = _name(argv[1:])
-    given = options.Options(pathlib.Path('.'), _nanogpt())
+    nanogpt = _nanogpt()
     workdir = pathlib.Path(flags.FLAGS['workdir'].value)
     if workdir.exists() and not workdir.is_dir():
       raise ValueError(f'--workdir={workdir} is a file; expected a folder')
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> None:
     def observe(what: str, share: float) -> None:
       bar.begin(what, share * _PARTS)
 
-    given = options.Options(pathlib.Path(folder), given.nanogpt)
+    given = options.Options(pathlib.Path(folder), nanogpt)
     figures = module.measure(given, observe)
   workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / f'bench_{name}.json'

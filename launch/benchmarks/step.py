@@ -93,8 +93,8 @@ def _growth(made: recipe.Recipe, observe: Observe) -> list[Figure]:
     Figure(f'{n} members', 'ms per step of one', values)
     for n, values in found.items()
   ]
-  several = [statistic for statistic in figures[1:]]
-  spread = [max(turn) / min(turn) for turn in zip(*(f.values for f in several))]
+  several = zip(*(figure.values for figure in figures[1:]), strict=True)
+  spread = [max(turn) / min(turn) for turn in several]
   note = 'largest / smallest of 2 to 32 members, at most 1.10'
   return [*figures, Figure('growth', '', tuple(spread), note)]
 
