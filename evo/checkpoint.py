@@ -12,6 +12,7 @@ import collections
 import concurrent.futures
 import hashlib
 import json
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import disk, failure, faults, lull
+from evo import disk, document, failure, faults, lull
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -32,6 +33,7 @@ PyTree = Any
 _SAVING = threading.Lock()
 
 _SEAL = '.json'
+_PLACE = r'[\w-]+\.[0-9a-f]{8}'
 
 
 def digest(directory: epath.Path) -> str:
@@ -197,8 +199,10 @@ class Checkpoints:
   def _seal(self, name: str) -> dict[str, Any]:
     """Of a checkpoint; empty where it is damaged."""
     try:
-      seal = json.loads(self._path(name).read_bytes())
+      seal = document.parse(self._path(name).read_bytes(), 'a seal')
       intact = seal['digest'] == _of_seal(seal)
+      # Of this folder, whatever a seal of others says.
+      intact = intact and bool(re.fullmatch(_PLACE, seal['place']))
     except (ValueError, KeyError, TypeError):
       intact = False
     return seal if intact else {}

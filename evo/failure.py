@@ -10,6 +10,10 @@ class Damaged(Exception):
   """A checkpoint that was there is missing or not what was saved."""
 
 
+class Differs(RuntimeError):
+  """What stands in a workdir is not what its own command comes to again."""
+
+
 class Failed(Exception):
   """A species could not be trained on: out of memory, or an error in it.
 

@@ -39,7 +39,15 @@ def input_errors() -> Iterator[None]:
   except (ValueError, OSError) as error:
     if failure.is_full(error):
       raise
-    raise InputError(str(error)) from error
+    raise InputError(_said(error)) from error
+
+
+def _said(error: ValueError | OSError) -> str:
+  """What is wrong, and what is expected."""
+  if not isinstance(error, OSError) or error.filename is None:
+    return str(error)
+  what = f'{error.filename!r}: {error.strerror}'
+  return f'{what}; expected a file or folder that can be used'
 
 
 def run(main: Callable[[list[str]], int | None]) -> None:
@@ -72,12 +80,13 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     complain(error)
     sys.exit(BAD_INPUT)
   except Exception as error:
-    if (line := again(error)) is None:
+    line = again(error)
+    if line is None and not isinstance(error, failure.Differs):
       raise
-    complain(line)
+    complain(line or str(error))
     sys.stdout.flush()
     # Threads of Orbax that wait for a save that failed would never end.
-    os._exit(AGAIN)
+    os._exit(AGAIN if line else BAD_INPUT)
 
 
 def again(error: BaseException) -> str | None:

@@ -22,6 +22,7 @@ import jax
 # JAX has no public way to the coordination service that it starts.
 from jax._src import distributed as jax_distributed
 
+from evo import failure
 from evo import hosts as hosts_lib
 from launch import cli, owner
 from launch import stop as stop_lib
@@ -81,6 +82,9 @@ def join(
   except cli.InputError as error:
     cli.complain(error)
     _leave(watchdog)
+    _exit(cli.BAD_INPUT)
+  except failure.Differs as error:
+    cli.complain(str(error))
     _exit(cli.BAD_INPUT)
   except BaseException as error:
     watchdog.convict(error)

@@ -3,14 +3,14 @@
 python -m launch.sample --workdir=runs/quick --prompt='def '
 """
 
-import json
 import pathlib
 
 import jax
 import orbax.checkpoint as ocp
 from absl import flags
 
-from launch import cli
+from evo import document, form
+from launch import cli, files
 from launch import experiment as experiment_lib
 from models import hyperparameters, sampling, transformer
 
@@ -21,8 +21,8 @@ def main(argv: list[str]) -> None:
   values = flags.FLAGS
   with cli.input_errors():
     workdir = pathlib.Path(values.workdir)
+    given = files.read_run(workdir)['flags']
     configuration = _configuration(workdir)
-    given = json.loads((workdir / 'run.json').read_text())['flags']
     experiment_lib.prepare_backend(given)
     space = experiment_lib.load_space(given)
     space.validate(configuration)
@@ -48,7 +48,7 @@ def _configuration(workdir: pathlib.Path) -> dict:
       f'--workdir={workdir} has no champion; expected a run in which a member'
       ' reached the end of its budget'
     )
-  return json.loads(path.read_text())
+  return document.read(path, 'a configuration', form.mapping(form.scalar))
 
 
 def _weights(workdir: pathlib.Path, structure) -> dict:

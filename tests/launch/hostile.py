@@ -1,0 +1,288 @@
+"""Hostile input: ways to spoil what a command reads, and what it answers.
+
+Commands run as processes that are forked from one which has imported all that
+takes long, so that thousands of them can be tried.
+"""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import re
+import sys
+
+import jax
+import punisher
+from hypothesis import strategies as st
+
+from evo import ledger as ledger_lib
+from launch import owner, topology
+from models import sampling
+
+_FORKS = multiprocessing.get_context('forkserver')
+_FORKS.set_forkserver_preload(
+  [
+    'hostile',
+    'evo.ablation',
+    'evo.comparison_report',
+    'evo.comparison_summary',
+    'evo.improvements',
+    'evo.lineage',
+    'evo.pace_figure',
+    'evo.report',
+    'evo.staircase',
+    'evo.summary',
+    'launch.cluster',
+    'launch.contests',
+    'launch.enlarge',
+    'launch.export',
+    'launch.inspection',
+    'launch.progress',
+    'launch.scratch',
+    'models.sampling',
+    'matplotlib.figure',
+  ]
+)
+
+# What stands in a text in the place of what JSON's writer cannot write.
+_RAW = {
+  '@deep': '[' * 100_000 + ']' * 100_000,
+  '@long': '9' * 5000,
+  '@huge': '1e999',
+  '@list': '[' + '0,' * 50_000 + '0]',
+}
+_VALUES = [
+  *(None, True, False, 0, 1, -1, 2, 7, 0.5, -0.5, 1e308, 5e-324, -0.0),
+  *(float('nan'), float('inf'), float('-inf')),
+  *(2**31, 2**53 + 1, 2**63, 2**64, 10**30, -(10**30), 10**400),
+  *('', ' ', 'x', '0', 'é', '\u202e', '\ud800', '\0', '\n', '%s{0}'),
+  *('../../outside', '/outside', '.', '..', 'a' * 5000, 'ok', 'search'),
+  *([], {}, [[]], [None], [0], ['x'], {'': 0}, {'x': None}, [0, 0]),
+  *_RAW,
+]
+_TEXTS = [
+  *(b'', b' ', b'\0', b'{', b'null', b'[]', b'0', b'""', b'{}', b'\xff\xfe'),
+  *(b'\xef\xbb\xbf{}', b'NaN', b'{"a": 1', b'{"": {}}', b'\x80\x04N.'),
+  *(bytes(range(256)), b'[' * 100_000, b'9' * 5000, b'{"a":' * 100_000),
+  *('{}'.encode('utf-16'), b'{"name": 1, "name": 2}'),
+]
+
+
+@dataclasses.dataclass
+class Answer:
+  """What a command said.
+
+  Attributes:
+    code: of its exit.
+    out: on stdout.
+    err: on stderr.
+    writes: paths that it opened to write, made or moved.
+  """
+
+  code: int
+  out: str
+  err: str
+  writes: set[pathlib.Path]
+
+  @property
+  def refused(self):
+    """Whether it said in one line what is wrong."""
+    form = r'error: .+; expected .+\n'
+    one = re.fullmatch(form, self.err) and self.err.count('\n') == 1
+    return self.code == 2 and bool(one)
+
+
+def ask(command, given, folder, home, stub=False, timeout=120):
+  """Runs a command in a folder.
+
+  Args:
+    command: its name.
+    given: flags.
+    folder: where it works.
+    home: for its home and cache, and what it says.
+    stub: end with 0 where it would begin to work.
+    timeout: seconds after which it hangs.
+  """
+  args = (command, given, str(folder), str(home), stub)
+  process = _FORKS.Process(target=_answer, args=args)
+  process.start()
+  process.join(timeout)
+  if process.exitcode is None:
+    process.kill()
+    process.join()
+    raise AssertionError(f'{command} {given} hangs')
+  said = [(home / name).read_text() for name in ('out', 'err')]
+  writes = set(map(pathlib.Path, (home / 'writes').read_text().splitlines()))
+  code = process.exitcode
+  process.close()
+  return Answer(code, *said, writes - {pathlib.Path('/dev/null')})
+
+
+def _answer(command, given, folder, home, stub):
+  """What a process does."""
+  for number, name in ((1, 'out'), (2, 'err')):
+    with open(f'{home}/{name}', 'w') as file:
+      os.dup2(file.fileno(), number)
+  # Those of multiprocessing are not line buffered as a process's own are.
+  sys.stdout = open(1, 'w', closefd=False)
+  sys.stderr = open(
+    2, 'w', closefd=False, buffering=1, errors='backslashreplace'
+  )
+  os.environ |= {'HOME': home, 'XDG_CACHE_HOME': f'{home}/cache'}
+  jax.config.update('jax_platforms', 'cpu')
+  os.chdir(folder)
+  sys.argv = [command, *given]
+  import importlib
+
+  module = importlib.import_module(f'launch.{command}')
+  if stub:
+    _stub()
+  open(f'{home}/writes', 'w').close()
+  punisher.note_writes(f'{home}/writes')
+  try:
+    module.run()
+  except SystemExit:
+    sys.stdout.flush()
+    raise
+
+
+def _stub():
+  """Ends the process where a command begins to work."""
+
+  def end(*args, **options):
+    raise SystemExit(0)
+
+  owner.hold = end
+  topology.Topology.mesh = end
+  sampling.sample = end
+
+
+def listing(folder):
+  """Every path below a folder, and what is there."""
+  found = {}
+  for path in sorted(folder.rglob('*')):
+    name = str(path.relative_to(folder))
+    if path.is_symlink():
+      found[name] = os.readlink(path)
+    elif path.is_file():
+      found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    else:
+      found[name] = None
+  return found
+
+
+def _places(value, at=()):
+  """Paths of all values in a document."""
+  yield at
+  children = value.items() if isinstance(value, dict) else ()
+  children = enumerate(value) if isinstance(value, list) else children
+  for key, child in children:
+    yield from _places(child, (*at, key))
+
+
+def _put(value, at, new):
+  if not at:
+    return new
+  value = copy.deepcopy(value)
+  inner = value
+  for key in at[:-1]:
+    inner = inner[key]
+  inner[at[-1]] = new
+  return value
+
+
+def _get(value, at):
+  for key in at:
+    value = value[key]
+  return value
+
+
+def text(value):
+  """A spoilt document as the text of a file."""
+  found = json.dumps(value)
+  for name, raw in _RAW.items():
+    found = found.replace(f'"{name}"', raw)
+  return found.encode()
+
+
+@st.composite
+def documents(draw, value):
+  """A document with one to three changes: values, keys or kinds."""
+  for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+    # First how deep: most places lie in the lists of a space.
+    places = list(_places(value))
+    depth = draw(st.integers(0, max(map(len, places))))
+    at = draw(st.sampled_from([p for p in places if len(p) == depth]))
+    how = draw(st.sampled_from(['put', 'put', 'put', 'drop', 'key', 'wrap']))
+    inside = _get(value, at)
+    if how == 'drop' and at:
+      parent = copy.deepcopy(_get(value, at[:-1]))
+      del parent[at[-1]]
+      value = _put(value, at[:-1], parent)
+    elif how == 'key' and isinstance(inside, dict):
+      name = draw(st.sampled_from(['x', '', '../x', '\ud800', 'a' * 999]))
+      value = _put(value, at, inside | {name: draw(st.sampled_from(_VALUES))})
+    elif how == 'wrap':
+      value = _put(value, at, draw(st.sampled_from([[inside], {'x': inside}])))
+    else:
+      value = _put(value, at, draw(st.sampled_from(_VALUES)))
+  return text(value)
+
+
+@st.composite
+def contents(draw, content):
+  """The content of a file, spoilt as bytes."""
+  how = draw(st.sampled_from(['other', 'cut', 'flip', 'twice', 'insert']))
+  if how == 'other':
+    return draw(st.sampled_from(_TEXTS))
+  place = draw(st.integers(0, max(0, len(content) - 1)))
+  if how == 'cut':
+    return content[:place]
+  if how == 'twice':
+    return content + content
+  if how == 'insert':
+    return content[:place] + draw(st.binary(max_size=8)) + content[place:]
+  spoilt = bytearray(content)
+  spoilt[place] ^= 1 << draw(st.integers(0, 7))
+  return bytes(spoilt)
+
+
+def files(content):
+  """The content of a JSON file, spoilt as a document or as bytes."""
+  return st.one_of(
+    documents(json.loads(content)),
+    documents(json.loads(content)),
+    contents(content),
+  )
+
+
+def chain(records):
+  """Contents of the files of a ledger, each with valid digests if it can."""
+  found, previous = [], ''
+  for record in records:
+    if isinstance(record, dict):
+      record = record | {'previous': previous}
+      try:
+        previous = ledger_lib.digest(record)
+      except ValueError:  # Not finite.
+        previous = ''
+      record = record | {'digest': previous}
+    found.append(text(record))
+  return found
+
+
+@st.composite
+def ledgers(draw, records):
+  """The files of a ledger: some record spoilt, with digests that fit or not."""
+  spoilt = draw(st.integers(0, len(records) - 1))
+  if draw(st.booleans()):
+    value = {k: v for k, v in records[spoilt].items() if k != 'digest'}
+    changed = json.loads(draw(documents(value)))
+    others = [*records[:spoilt], changed, *records[spoilt + 1 :]]
+    return chain(others)
+  found = [text(record) for record in records]
+  found[spoilt] = draw(files(found[spoilt]))
+  return found
