@@ -4,20 +4,25 @@ Commands run as processes that are forked from one which has imported all that
 takes long, so that thousands of them can be tried.
 """
 
+import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
 import os
 import pathlib
 import re
+import shutil
 import sys
+import tempfile
 
 import jax
 import punisher
 from hypothesis import strategies as st
 
+from evo import checkpoint, retention
 from evo import ledger as ledger_lib
 from launch import owner, topology
 from models import sampling
@@ -63,6 +68,26 @@ _VALUES = [
   *([], {}, [[]], [None], [0], ['x'], {'': 0}, {'x': None}, [0, 0]),
   *_RAW,
 ]
+# Values of flags. Those of paths that are not there stay below the folder.
+_ARGUMENTS = [
+  *('', '0', '-1', '1', '2', '3', '0.5', '1e308', '1e999', 'nan', 'inf'),
+  *('-inf', '1e-320', '9' * 30, '9' * 5000, '-' + '9' * 30, 'x', ' ', 'é'),
+  *('\udcff', '\n', 'a\nb', '\u202e', ',', ',,', ':', '=', 'auto', 'null'),
+  *('true', '[]', '{}', '%s', '{0}', '~', '*', 'a' * 300, 'a' * 5000, '.'),
+  *('..', '../..', '/', '/dev/null', '/dev/zero', '/proc/self/mem'),
+  *('loop', 'fifo', 'binary', 'text.txt', 'space.json', 'run', 'missing/x'),
+  *('space.json/x', 'outside', '1,2,3,4', '0,0,0,0', 'nan,nan,nan,nan'),
+  *('.9,.1,0,0', '1,0,0,0', '-1,2,0,0', 'inf,-inf,1,0', '.5,.5'),
+  *('member:0', 'member:2', 'member:1000000', 'data:2', 'tensor:2'),
+  *('member:2,member:2', 'member:²', 'member:٣', 'depth:2', 'depth:0'),
+  *('depth:' + '9' * 20, 'tokens:' + '9' * 12, 'depth:2,tokens:2'),
+  *('learning_rate:2', 'qk_norm:2', 'batch:100000000', 'random', 'pbt'),
+  *('tpe,random', 'cmaes,gp', 'hybrid', 'mfpbt', 'quadratic', 'hpolib:x'),
+  *('hpolib:../../x', 'hpobench:', 'text', 'search', 'search,confirm'),
+  *('confirm', 'search,search', 'configuration,architecture,objective'),
+  *('objective', 'v5e:2x2', 'v5e:0x0', 'v5e:99999x99999', '2xv5p:4x4x4'),
+  *('baseline', 'byte', 'char', 'map', 'vmap'),
+]
 _TEXTS = [
   *(b'', b' ', b'\0', b'{', b'null', b'[]', b'0', b'""', b'{}', b'\xff\xfe'),
   *(b'\xef\xbb\xbf{}', b'NaN', b'{"a": 1', b'{"": {}}', b'\x80\x04N.'),
@@ -95,7 +120,7 @@ class Answer:
     return self.code == 2 and bool(one)
 
 
-def ask(command, given, folder, home, stub=False, timeout=120):
+def ask(command, given, folder, home, stub=False, often=False, timeout=120):
   """Runs a command in a folder.
 
   Args:
@@ -104,9 +129,10 @@ def ask(command, given, folder, home, stub=False, timeout=120):
     folder: where it works.
     home: for its home and cache, and what it says.
     stub: end with 0 where it would begin to work.
+    often: every round has a checkpoint.
     timeout: seconds after which it hangs.
   """
-  args = (command, given, str(folder), str(home), stub)
+  args = (command, given, str(folder), str(home), stub, often)
   process = _FORKS.Process(target=_answer, args=args)
   process.start()
   process.join(timeout)
@@ -121,7 +147,7 @@ def ask(command, given, folder, home, stub=False, timeout=120):
   return Answer(code, *said, writes - {pathlib.Path('/dev/null')})
 
 
-def _answer(command, given, folder, home, stub):
+def _answer(command, given, folder, home, stub, often):
   """What a process does."""
   for number, name in ((1, 'out'), (2, 'err')):
     with open(f'{home}/{name}', 'w') as file:
@@ -140,6 +166,8 @@ def _answer(command, given, folder, home, stub):
   module = importlib.import_module(f'launch.{command}')
   if stub:
     _stub()
+  if often:
+    retention._MOST_ROUNDS = 1
   open(f'{home}/writes', 'w').close()
   punisher.note_writes(f'{home}/writes')
   try:
@@ -272,6 +300,37 @@ def chain(records):
       record = record | {'digest': previous}
     found.append(text(record))
   return found
+
+
+@st.composite
+def seals(draw, seal):
+  """The seal of a checkpoint, its digest valid or not."""
+  content = draw(files(json.dumps(seal).encode()))
+  if draw(st.booleans()):
+    return content
+  with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+    seal = json.loads(content)
+    content = json.dumps(seal | {'digest': checkpoint._of_seal(seal)}).encode()
+  return content
+
+
+@functools.cache
+def names(command):
+  """Of all flags of a command."""
+  folder = pathlib.Path(tempfile.mkdtemp())
+  said = ask(command, ['--help'], folder, folder).out
+  shutil.rmtree(folder)
+  found = re.findall(r'^ +--(?:\[no\])?(\w+):', said, re.MULTILINE)
+  return [*found, 'flagfile', 'unknown']
+
+
+def flags(known):
+  """One to three flags with values of any kind, or other arguments."""
+  one = st.tuples(st.sampled_from(known), st.sampled_from(_ARGUMENTS)).map(
+    lambda pair: f'--{pair[0]}={pair[1]}'
+  )
+  bare = st.sampled_from(['x', '--', '-', '--x', '--workdir', '-=', ''])
+  return st.lists(st.one_of(one, one, one, bare), min_size=1, max_size=3)
 
 
 @st.composite

@@ -95,6 +95,8 @@ def note_writes(path):
       paths = [args[0]] if writes and not isinstance(args[0], int) else []
     else:
       paths = [args[i] for i in makers.get(event, ())]
+      if event in ('os.remove', 'os.rmdir') and args[1] != -1:
+        paths = []  # Relative to a folder that was opened before.
     for made in paths:
       file.write(f'{os.path.abspath(os.fsdecode(made))}\n')
 
