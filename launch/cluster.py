@@ -66,7 +66,12 @@ def join(
     cli.InputError: no hosts can be found.
   """
   if not (_on_pod() if distributed is None else distributed):
-    yield Cluster(hosts_lib.Hosts(), stop.reason)
+    watchdog = watchdog_lib.Watchdog(stop, several=False)
+    hosts = hosts_lib.Hosts(moved=watchdog.moved)
+    try:
+      yield Cluster(hosts, stop.reason)
+    finally:
+      watchdog.off()
     return
   with cli.input_errors():
     place = _place()
@@ -106,8 +111,13 @@ def _connect(place: dict[str, Any], watchdog: watchdog_lib.Watchdog) -> Cluster:
   state = jax_distributed.global_state
   watchdog.join(state.client, state.process_id, state.num_processes)
   hosts = hosts_lib.Hosts(
-    state.client, state.process_id, state.num_processes, watchdog.moved
+    state.client,
+    state.process_id,
+    state.num_processes,
+    watchdog.moved,
+    watchdog.fail,
   )
+  watchdog.failed = hosts.heard
   return Cluster(hosts, watchdog.reason)
 
 
