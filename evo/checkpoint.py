@@ -53,6 +53,29 @@ def require_room(folder: epath.Path, tree: PyTree) -> None:
   disk.require_room(folder, _bytes(tree) + beside)
 
 
+def read(
+  checkpointer: ocp.StandardCheckpointer,
+  directory: epath.Path,
+  abstract: PyTree,
+) -> PyTree:
+  """What Orbax wrote to a directory, though perhaps for others.
+
+  Raises:
+    failure.Differs: it is not such a pytree.
+    OSError: it cannot be reached.
+  """
+  try:
+    return checkpointer.restore(directory, abstract)
+  except Exception as error:  # Orbax raises what comes of it.
+    if isinstance(error, OSError) or failure.is_full(error):
+      raise
+    why = ' '.join(str(error).split())[:200]
+    raise failure.Differs(
+      f'{directory} cannot be read ({type(error).__name__}: {why}); expected'
+      ' arrays of the same members'
+    ) from error
+
+
 class Checkpoints:
   """The checkpoints of a workdir.
 
@@ -164,7 +187,7 @@ class Checkpoints:
         raise failure.Damaged(damage)
       with self._checkpointer() as checkpointer:
         place = self._hosts.once(lambda: self._seal(name)['place'])
-        tree = checkpointer.restore(self.directory / place, abstract)
+        tree = read(checkpointer, self.directory / place, abstract)
     self.restores += 1
     return tree
 

@@ -11,7 +11,9 @@ import os
 import pathlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
@@ -42,8 +44,27 @@ def input_errors() -> Iterator[None]:
     raise InputError(_said(error)) from error
 
 
+def _print_own(unraisable: Any) -> None:
+  """Prints what could not be raised, unless a library's thread met it.
+
+  Where a read fails, callbacks of C++ that still come meet one each.
+  """
+  if threading.current_thread() is threading.main_thread():
+    sys.__unraisablehook__(unraisable)
+
+
+def _require_text(argument: str) -> None:
+  """Raises InputError unless an argument can be written down again."""
+  try:
+    argument.encode()
+  except UnicodeEncodeError as error:
+    raise InputError(f'argument {argument!a}; expected UTF-8') from error
+
+
 def _said(error: ValueError | OSError) -> str:
   """What is wrong, and what is expected."""
+  if isinstance(error, UnicodeDecodeError):
+    return f'not UTF-8 ({error}); expected text'
   if not isinstance(error, OSError) or error.filename is None:
     return str(error)
   what = f'{error.filename!r}: {error.strerror}'
@@ -57,12 +78,15 @@ def run(main: Callable[[list[str]], int | None]) -> None:
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   # Else it would make folders of its own in two other places of the home.
   os.environ.setdefault('MPLCONFIGDIR', str(cache() / 'matplotlib'))
+  sys.unraisablehook = _print_own
   if {'--help', '-h'} & set(sys.argv[1:]):
     module = sys.modules[main.__module__]
     print(module.__doc__, flags.FLAGS.module_help(module), sep='\n')
     sys.exit(0)
   try:
-    with _flag_errors():
+    with input_errors(), _flag_errors():
+      for argument in sys.argv[1:]:
+        _require_text(argument)
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
     if len(rest) > 1:
       raise InputError(f'argument {rest[1]!r}; expected flags only')

@@ -17,6 +17,8 @@ _BEFORE = (
   owner.NAME,
   f'{owner.NAME}.__lock',
 )
+# Bytes of files that are read whole.
+_LARGEST = {'.json': 1 << 26, '.jsonl': 1 << 30, '.txt': 1 << 26}
 
 
 def check_workdir(
@@ -56,7 +58,8 @@ def check_workdir(
 def check_kinds(workdir: pathlib.Path) -> None:
   """Refuses a workdir that holds anything but files and folders.
 
-  Links could lead out of it, and what is no file could be read for ever.
+  Links could lead out of it, what is no file could be read for ever, and what is
+  read whole must not be too large for it.
 
   Raises:
     ValueError: one line, what is wrong and what is expected.
@@ -69,6 +72,11 @@ def check_kinds(workdir: pathlib.Path) -> None:
         raise ValueError(
           f'{path} is a link, or no file; expected files and folders in'
           f' --workdir={workdir}'
+        )
+      most = _LARGEST.get(os.path.splitext(name)[1])
+      if most and os.path.getsize(path) > most:
+        raise ValueError(
+          f'{path} is too large; expected at most {most:,} bytes'
         )
 
 

@@ -8,8 +8,9 @@ import pathlib
 import jax
 import orbax.checkpoint as ocp
 from absl import flags
+from etils import epath
 
-from evo import document, form
+from evo import checkpoint, document, form
 from launch import cli, files
 from launch import experiment as experiment_lib
 from models import hyperparameters, sampling, transformer
@@ -56,9 +57,8 @@ def _weights(workdir: pathlib.Path, structure) -> dict:
     lambda: transformer.init_weights(structure, 0, hyperparameters.complete({}))
   )
   with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(
-      (workdir / 'champion' / 'weights').resolve(), abstract
-    )
+    folder = epath.Path(workdir / 'champion' / 'weights').resolve()
+    return checkpoint.read(checkpointer, folder, abstract)
 
 
 def run() -> None:

@@ -112,12 +112,10 @@ class Answer:
   err: str
   writes: set[pathlib.Path]
 
-  @property
-  def refused(self):
-    """Whether it said in one line what is wrong."""
-    form = r'error: .+; expected .+\n'
-    one = re.fullmatch(form, self.err) and self.err.count('\n') == 1
-    return self.code == 2 and bool(one)
+
+def is_one_line(said):
+  """Whether it is what all commands answer to bad input."""
+  return bool(re.fullmatch(r'error: .+; expected .+\n', said))
 
 
 def ask(command, given, folder, home, stub=False, often=False, timeout=120):
@@ -195,6 +193,8 @@ def listing(folder):
     name = str(path.relative_to(folder))
     if path.is_symlink():
       found[name] = os.readlink(path)
+    elif path.is_file() and path.stat().st_size > 1 << 30:
+      found[name] = path.stat().st_size
     elif path.is_file():
       found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     else:

@@ -6,14 +6,19 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import hostile
 import pytest
 import small as small_lib
+from etils import epath
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
+
+from evo import checkpoint
 
 TEXT = (
   *('--data=text.txt', '--space=space.json', '--member_tokens=5120'),
@@ -37,10 +42,11 @@ EXTENDS = {
 }
 HOLDER = {'host': 'h', 'boot': 'b', 'namespace': 'n'}
 HOLDER |= {'pid': 1, 'start': 4, 'beat': 5}
+LAST = 'run/checkpoints/round-00000006'
 KINDS = ('link', 'loop', 'fifo', 'folder', 'empty', 'huge')
 
-# Inputs that are tried in all, and what a hundred of them are cut down to.
-ALL, FEW = 2000, 100
+# Inputs that are tried in all, and where there is little time.
+ALL, FEW = 2000, 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +61,8 @@ class Case:
     share: of all inputs that are tried, in percent.
     works: whether the command does its work where it finds nothing wrong;
       otherwise it ends where it would begin to.
-    examples: inputs that once did harm, by what was wrong with them.
+    examples: inputs that once did harm, by what was wrong with them; or what
+      makes them, given the folder of sound files.
   """
 
   command: str
@@ -85,6 +92,30 @@ def take(folder, names):
 def of(path):
   """A file of a sound folder, spoilt."""
   return lambda base: hostile.files((base / path).read_bytes())
+
+
+def changed(path, **flags):
+  """A run.json with other flags."""
+
+  def make(base):
+    run = json.loads((base / path).read_bytes())
+    return json.dumps(run | {'flags': run['flags'] | flags}).encode()
+
+  return make
+
+
+def forged(number, **values):
+  """A ledger with other values in a record, all digests valid."""
+
+  def make(base):
+    paths = sorted((base / 'run/ledger').iterdir())
+    found = [json.loads(path.read_bytes()) for path in paths]
+    for record in found:
+      del record['digest']
+    found[number] |= values
+    return hostile.chain(found)
+
+  return make
 
 
 def document(value):
@@ -128,8 +159,40 @@ def records(base):
 
 
 def seals(base):
-  (path,) = base.glob('run/checkpoints/round-*6.json')
+  (path,) = base.glob(f'{LAST}.json')
   return hostile.seals(json.loads(path.read_bytes()))
+
+
+def stored(where):
+  """(path, content) of a file that Orbax wrote, spoilt."""
+
+  def inputs(base):
+    (folder,) = base.glob(where)
+    files = [path for path in sorted(folder.rglob('*')) if path.is_file()]
+    return st.sampled_from(files).flatmap(
+      lambda path: st.tuples(
+        st.just(path.relative_to(base)), hostile.contents(path.read_bytes())
+      )
+    )
+
+  return inputs
+
+
+def put_stored(folder, found):
+  name, content = found
+  (folder / name).write_bytes(content)
+
+
+def put_sealed(folder, found):
+  """As if it had been so when it was sealed."""
+  put_stored(folder, found)
+  (path,) = folder.glob(f'{LAST}.json')
+  seal = json.loads(path.read_bytes())
+  place = epath.Path(path.parent / seal['place'])
+  seal |= {'files': checkpoint.digest(place)}
+  seal |= {'digest': checkpoint._of_seal(seal)}
+  path.write_text(json.dumps(seal))
+  take(folder, ['run/result.json'])
 
 
 def kinds(base):
@@ -153,7 +216,7 @@ def put_kind(folder, found):
     path.mkdir()
   else:
     path.touch()
-  if kind == 'huge':
+  if kind == 'huge' and path.suffix in ('.json', '.jsonl', '.txt'):
     os.truncate(path, 1 << 40)  # Without a block on the disk.
 
 
@@ -206,10 +269,19 @@ CASES = {
     ['--workdir=run'],
     of('run/run.json'),
     put('run/run.json'),
-    examples={'null': b'null', 'empty': b'', 'BOM': b'\xef\xbb\xbf{}'},
+    examples={
+      'nothing': b'null',
+      'empty': b'',
+      'marked': b'\xef\xbb\xbf{}',
+      'not UTF-8': b'{"flags": "\x87"}',
+    },
   ),
   'run of replay': Case(
-    'replay', REPLAY, of('run/run.json'), put('run/run.json', ['run/replays'])
+    'replay',
+    REPLAY,
+    of('run/run.json'),
+    put('run/run.json', ['run/replays']),
+    examples={'text for numbers': changed('run/run.json', splits=['a'] * 4)},
   ),
   'run of sample': Case(
     'sample', ['--workdir=run'], of('run/run.json'), put('run/run.json')
@@ -256,6 +328,12 @@ CASES = {
     ['--workdir=run'],
     lines('run/events.jsonl'),
     put('run/events.jsonl'),
+    examples={
+      'nothing': b'null',
+      'no time': b'{"event": "round", "seconds": []}',
+      'not UTF-8': b'\x87',
+      'deep': b'[' * 100_000,
+    },
   ),
   'holder of status': Case(
     'status', ['--workdir=run'], document(HOLDER), put('run/owner.json'), 2
@@ -270,25 +348,65 @@ CASES = {
   'ledger of status': Case('status', ['--workdir=run'], records, ledger, 5),
   'ledger of replay': Case('replay', REPLAY, records, ledger_of_replay, 5),
   'ledger of search': Case(
-    'search', SEARCH, records, ledger_of_search, 3, works=True
+    'search',
+    SEARCH,
+    records,
+    ledger_of_search,
+    3,
+    works=True,
+    examples={
+      'a billion asked': forged(
+        3, asked={'n': 10**9, 'fresh': 1, 'species': 1}
+      ),
+      'nothing decided': forged(3, decided=[]),
+      'results of nobody': forged(2, results=[{'member': 7}]),
+    },
   ),
   'checkpoint': Case(
     'search',
     SEARCH,
     seals,
-    put('run/checkpoints/round-00000006.json', ['run/result.json']),
-    2,
+    put(f'{LAST}.json', ['run/result.json']),
+    1,
     works=True,
   ),
-  'kinds of files for status': Case(
-    'status', ['--workdir=run'], kinds, put_kind, 2
+  'states in a checkpoint': Case(
+    'search', SEARCH, stored(f'{LAST}.*[!n]'), put_sealed, 2, works=True
   ),
-  'kinds of files for search': Case('search', SEARCH, kinds, put_kind, 2),
+  'weights of the champion': Case(
+    'sample', ['--workdir=run'], stored('run/champion/weights'), put_stored, 2
+  ),
+  'kinds of files for status': Case(
+    'status',
+    ['--workdir=run'],
+    kinds,
+    put_kind,
+    2,
+    examples={'pipe': ('run/events.jsonl', 'fifo')},
+  ),
+  'kinds of files for search': Case(
+    'search',
+    SEARCH,
+    kinds,
+    put_kind,
+    2,
+    examples={
+      'a link out': ('run/events.jsonl', 'link'),
+      'a folder out': ('run/checkpoints', 'link'),
+      'too large': ('run/run.json', 'huge'),
+    },
+  ),
   'kinds of files for sample': Case(
     'sample', ['--workdir=run'], kinds, put_kind, 2
   ),
   'flags of search': Case('search', SEARCH, of_command('search'), flags),
-  'flags of train': Case('train', TRAIN, of_command('train'), flags),
+  'flags of train': Case(
+    'train',
+    TRAIN,
+    of_command('train'),
+    flags,
+    examples={'long': ['--data=' + 'a' * 5000]},
+  ),
   'flags of compare': Case('compare', COMPARE, of_command('compare'), flags),
   'flags of replay': Case('replay', REPLAY, of_command('replay'), flags, 2),
   'flags of sample': Case(
@@ -347,7 +465,11 @@ def check(case, found, base, folder, home):
   changed = {name for name, _ in before.items() ^ after.items()}
   assert 'Traceback' not in answer.err, answer.err
   assert answer.code in (0, 2), (answer.code, answer.err)
-  assert (answer.code == 2) == answer.refused, answer.err
+  lines = answer.err.splitlines(keepends=True)
+  # A search that has begun has said what it was going to do.
+  said = answer.err if not case.works else ''.join(lines[-1:])
+  assert (answer.code == 2) == hostile.is_one_line(said), answer.err
+  assert answer.code == 2 or 'error: ' not in answer.err
   if answer.code == 2 and not case.works:
     assert not changed
   places = [folder / name for name in ('run', 'compare') if case.works]
@@ -358,6 +480,14 @@ def check(case, found, base, folder, home):
   for path in answer.writes:
     assert any(path.is_relative_to(p) for p in (home, *places)), path
   return answer.code
+
+
+def harmful(case, base):
+  """The inputs that once did harm, by name."""
+  return {
+    name: found(base) if callable(found) else found
+    for name, found in case.examples.items()
+  }
 
 
 def attempt(name, count, base, folder, home):
@@ -376,7 +506,7 @@ def attempt(name, count, base, folder, home):
   def tries(found):
     tried[name, check(case, found, base, folder, home)] += 1
 
-  for found in case.examples.values():
+  for found in harmful(case, base).values():
     tries = example(found)(tries)
   tries()
 
@@ -406,3 +536,33 @@ def test_two_thousand_spoilt_inputs_are_answered_likewise(
 
 def test_the_shares_make_two_thousand():
   assert sum(case.share for case in CASES.values()) >= 100
+
+
+REAL = [
+  ('space that extends another', 'deep'),
+  pytest.param('run of status', 'empty', marks=pytest.mark.slow),
+  pytest.param('ledger of search', 'a billion asked', marks=pytest.mark.slow),
+  pytest.param(
+    'kinds of files for search', 'a link out', marks=pytest.mark.slow
+  ),
+  pytest.param('flags of train', 'long', marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize('name,harm', REAL)
+def test_a_process_of_its_own_answers_likewise(name, harm, base, tmp_path):
+  case, folder = CASES[name], tmp_path / 'work'
+  shutil.copytree(base, folder)
+  more = case.spoil(folder, harmful(case, base)[harm]) or ()
+  done = subprocess.run(
+    [sys.executable, '-m', f'launch.{case.command}', *case.flags, *more],
+    cwd=folder,
+    env=os.environ
+    | {'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(small_lib.ROOT)},
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.returncode == 2, done.stderr
+  assert hostile.is_one_line(done.stderr.splitlines(keepends=True)[-1])
+  assert 'Traceback' not in done.stderr
