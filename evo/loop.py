@@ -236,6 +236,7 @@ class Loop:
     """One round on the devices."""
     if not self.clock.running:
       self.engine.compile()
+      self.log('compiled', round=self.round)
     self.clock.dispatched()
     try:
       self.engine.dispatch()

@@ -71,8 +71,13 @@ def _said(error: ValueError | OSError) -> str:
   return f'{what}; expected a file or folder that can be used'
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
-  """Parses the flags, runs `main` and exits with what it returns."""
+def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
+  """Parses the flags, runs `main` and exits with what it returns.
+
+  Args:
+    main: of a command; given its name and what is not a flag.
+    arguments: how many of those it takes at most.
+  """
   # XLA's loader reports machine features at length whenever it reads the
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -88,8 +93,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
       for argument in sys.argv[1:]:
         _require_text(argument)
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
-    if len(rest) > 1:
-      raise InputError(f'argument {rest[1]!r}; expected flags only')
+    if len(rest) > 1 + arguments:
+      raise InputError(f'argument {rest[-1]!r}; expected flags only')
     # Orbax logs at length whatever it raises too, and asyncio for it.
     absl_logging.set_verbosity(absl_logging.FATAL)
     logging.getLogger('asyncio').setLevel(logging.CRITICAL)

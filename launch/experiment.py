@@ -243,9 +243,12 @@ def _accelerators() -> bool:
   return found or sys.platform != 'linux'
 
 
+def cores() -> int:
+  """That this process may use, where the system can tell."""
+  linux = sys.platform == 'linux'
+  return len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
+
+
 def _cores(population_size: int) -> int:
   """CPU devices: as many cores as divide the population."""
-  # Of the cores that this process may use, where the system can tell.
-  linux = sys.platform == 'linux'
-  cores = len(os.sched_getaffinity(0)) if linux else os.cpu_count() or 1
-  return max(d for d in range(1, cores + 1) if population_size % d == 0)
+  return max(d for d in range(1, cores() + 1) if population_size % d == 0)

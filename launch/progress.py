@@ -24,7 +24,7 @@ class Progress:
       console=self._console,
     )
     self._task = self._bar.add_task('start', total=total)
-    self._total, self._done, self._what = total, 0, ''
+    self._total, self._done, self._what = total, 0.0, ''
     self._spoken = time.monotonic()
 
   def __enter__(self) -> 'Progress':
@@ -36,7 +36,7 @@ class Progress:
     if self._console.is_terminal:
       self._bar.stop()
 
-  def begin(self, what: str, done: int) -> None:
+  def begin(self, what: str, done: float) -> None:
     """Notes that a run begins, after so many."""
     self._what, self._done = what, done
     self.show(0.0)

@@ -1,0 +1,1 @@
+"""Benchmarks of `launch.bench`, one noun per file."""
