@@ -44,33 +44,6 @@ def input_errors() -> Iterator[None]:
     raise InputError(_said(error)) from error
 
 
-def _print_own(unraisable: Any) -> None:
-  """Prints what could not be raised, unless a library's thread met it.
-
-  Where a read fails, callbacks of C++ that still come meet one each.
-  """
-  if threading.current_thread() is threading.main_thread():
-    sys.__unraisablehook__(unraisable)
-
-
-def _require_text(argument: str) -> None:
-  """Raises InputError unless an argument can be written down again."""
-  try:
-    argument.encode()
-  except UnicodeEncodeError as error:
-    raise InputError(f'argument {argument!a}; expected UTF-8') from error
-
-
-def _said(error: ValueError | OSError) -> str:
-  """What is wrong, and what is expected."""
-  if isinstance(error, UnicodeDecodeError):
-    return f'not UTF-8 ({error}); expected text'
-  if not isinstance(error, OSError) or error.filename is None:
-    return str(error)
-  what = f'{error.filename!r}: {error.strerror}'
-  return f'{what}; expected a file or folder that can be used'
-
-
 def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
   """Parses the flags, runs `main` and exits with what it returns.
 
@@ -163,6 +136,34 @@ def ready_space(name: str) -> pathlib.Path:
     known = ', '.join(sorted(ready))
     raise ValueError(f'space {name!r}; expected {known} or a JSON file')
   return ready[name]
+
+
+def _print_own(unraisable: Any) -> None:
+  """Prints what could not be raised, unless a library's thread met it.
+
+  Where a read fails, callbacks of C++ that still come meet one each.
+  """
+  if threading.current_thread() is threading.main_thread():
+    sys.__unraisablehook__(unraisable)
+
+
+def _require_text(argument: str) -> None:
+  """Raises InputError unless an argument can be written down again."""
+  try:
+    argument.encode()
+  except UnicodeEncodeError as error:
+    raise InputError(f'argument {argument!a}; expected UTF-8') from error
+
+
+def _said(error: ValueError | OSError) -> str:
+  """What is wrong, and what is expected."""
+  if isinstance(error, UnicodeDecodeError):
+    return f'not UTF-8 ({error}); expected text'
+  # All hosts are told in words what one of them met.
+  if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+    words = '; expected a file or folder that can be used'
+    return str(error) if '; expected' in str(error) else f'{error}{words}'
+  return str(error)
 
 
 def _find_preset(argument: str) -> str:

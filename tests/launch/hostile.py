@@ -20,7 +20,7 @@ import jax
 import punisher
 
 from evo import retention
-from launch import owner, topology
+from launch import experiment, owner, topology
 from models import sampling
 
 _FORKS = multiprocessing.get_context('forkserver')
@@ -114,7 +114,7 @@ def _answer(command, given, folder, home, stub, often):
   sys.argv = [command, *given]
   module = importlib.import_module(f'launch.{command}')
   if stub:
-    _stub()
+    _stub(command)
   if often:
     retention._MOST_ROUNDS = 1
   open(f'{home}/writes', 'w').close()
@@ -126,7 +126,7 @@ def _answer(command, given, folder, home, stub, often):
     raise
 
 
-def _stub():
+def _stub(command):
   """Ends the process where a command begins to work."""
 
   def end(*args, **options):
@@ -135,6 +135,8 @@ def _stub():
   owner.hold = end
   topology.Topology.mesh = end
   sampling.sample = end
+  if command == 'bench':
+    experiment.prepare_backend = end
 
 
 def listing(folder):

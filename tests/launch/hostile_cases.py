@@ -408,6 +408,7 @@ CASES = {
     'status', ['--workdir=run'], of_command('status'), flags, 2
   ),
   'flags of space': Case('space', [], of_command('space'), flags, 2),
+  'flags of bench': Case('bench', ['step'], of_command('bench'), flags, 2),
   'flags of preflight': Case(
     'preflight', ['--topology=v5e:2x2'], of_command('preflight'), flags, 3
   ),
