@@ -37,7 +37,8 @@ class Attempts:
       catalogue: of the species.
       ledger: of the workdir.
     """
-    self._events, self._catalogue, self._ledger = events, catalogue, ledger
+    self._events, self._hosts = events, hosts
+    self._catalogue, self._ledger = catalogue, ledger
     self._round = len(ledger.records)
 
     def find() -> list[list]:
@@ -72,24 +73,26 @@ class Attempts:
 
   @contextlib.contextmanager
   def failing(self) -> Iterator[None]:
-    """Notes a failure within.
+    """Notes a failure within, on whichever host.
 
     Raises:
       failure.Failed: that it may be tried again.
       Exception: what the devices said, where nothing is gained by that: the
         baseline failed twice, or what was to be refused did before it was.
     """
+    self._hosts.note = lambda failure: self._events.write(EVENT, **failure)
     try:
       yield
     except failure_lib.Failed as failed:
       most = _MOST - self._catalogue.is_baseline(failed.species)
       if self._count(failed.species) >= most:
         raise failed.__cause__ from None
-      self._events.write(
-        EVENT,
-        round=len(self._ledger.records),
-        species=failed.species,
-        reason=failed.reason,
+      self._hosts.fail(
+        {
+          'round': len(self._ledger.records),
+          'species': failed.species,
+          'reason': failed.reason,
+        }
       )
       raise
 

@@ -13,7 +13,6 @@ from evo import ledger as ledger_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import phases as phases_lib
-from evo import rows as rows_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import verifier as verifier_lib
@@ -139,7 +138,6 @@ class Campaign:
       pinned=self._pinned,
       keep=keep,
     )
-    rows_lib.check(self.loop.records)
     self.calibrates = phases.calibrates and self._affords_calibration()
     self._verifier = verifier_lib.Verifier(
       self.loop, splits=splits, seed=seed, pairs=self._pairs

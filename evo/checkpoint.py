@@ -12,6 +12,7 @@ import collections
 import concurrent.futures
 import hashlib
 import json
+import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import disk, failure, faults, lull, storage
+from evo import disk, document, failure, faults, lull, storage
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -32,6 +33,7 @@ PyTree = Any
 _SAVING = threading.Lock()
 
 _SEAL = '.json'
+_PLACE = r'[\w-]+\.[0-9a-f]{8}'
 
 
 def digest(directory: epath.Path) -> str:
@@ -49,6 +51,29 @@ def require_room(folder: epath.Path, tree: PyTree) -> None:
   """Raises OSError unless Orbax finds room for a pytree of arrays."""
   beside = (1 << 16) + (1 << 10) * len(jax.tree.leaves(tree))
   disk.require_room(folder, _bytes(tree) + beside)
+
+
+def read(
+  checkpointer: ocp.StandardCheckpointer,
+  directory: epath.Path,
+  abstract: PyTree,
+) -> PyTree:
+  """What Orbax wrote to a directory, though perhaps for others.
+
+  Raises:
+    failure.Differs: it is not such a pytree.
+    OSError: it cannot be reached.
+  """
+  try:
+    return checkpointer.restore(directory, abstract)
+  except Exception as error:  # Orbax raises what comes of it.
+    if isinstance(error, OSError) or failure.is_full(error):
+      raise
+    why = ' '.join(str(error).split())[:200]
+    raise failure.Differs(
+      f'{directory} cannot be read ({type(error).__name__}: {why}); expected'
+      ' arrays of the same members'
+    ) from error
 
 
 class Checkpoints:
@@ -162,7 +187,7 @@ class Checkpoints:
         raise failure.Damaged(damage)
       with self._checkpointer() as checkpointer:
         place = self._hosts.once(lambda: self._seal(name)['place'])
-        tree = checkpointer.restore(self.directory / place, abstract)
+        tree = read(checkpointer, self.directory / place, abstract)
     self.restores += 1
     return tree
 
@@ -197,8 +222,10 @@ class Checkpoints:
   def _seal(self, name: str) -> dict[str, Any]:
     """Of a checkpoint; empty where it is damaged."""
     try:
-      seal = json.loads(self._path(name).read_bytes())
+      seal = document.parse(self._path(name).read_bytes(), 'a seal')
       intact = seal['digest'] == _of_seal(seal)
+      # Of this folder, whatever a seal of others says.
+      intact = intact and bool(re.fullmatch(_PLACE, seal['place']))
     except (ValueError, KeyError, TypeError):
       intact = False
     return seal if intact else {}

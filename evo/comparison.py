@@ -14,10 +14,30 @@ from typing import Any
 
 import numpy as np
 
-from evo import anytime
+from evo import anytime, form
 from evo import standing as standing_lib
 
 Record = dict[str, Any]
+_LOSS, _CHARGE = form.number(-3.5e38, 3.5e38), form.number(0, 1e36)
+_INCUMBENT = {
+  'charge': _CHARGE,
+  'member': form.whole(-(2**53)),
+  'observed': _LOSS,
+  'confirmed': form.optional(_LOSS),
+}
+_RUN = {
+  'strategy': form.text,
+  'seed': form.whole(),
+  'charge': _CHARGE,
+  'members': form.whole(),
+  'failures': form.whole(),
+  'asks': form.whole(),
+  'seconds_asking': _CHARGE,
+  'incumbents': form.listed(form.exactly(**_INCUMBENT)),
+  'rows': form.mapping(_LOSS),
+}
+# Raises ValueError unless `Run.from_json` takes a value.
+check = form.exactly(**_RUN)
 # Runs of each strategy, one per seed, in the same order of seeds.
 Paired = dict[str, list['Run']]
 

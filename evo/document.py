@@ -6,8 +6,17 @@ the root of the document and the value as JSON.
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+
+from etils import epath
+
+Form = Callable[[str, Any], None]
+
+_LARGEST = 1 << 26  # Bytes of a document.
+# Characters of a value in a complaint.
+_LONGEST = 200
 
 
 class _Pairs(list):
@@ -15,20 +24,74 @@ class _Pairs(list):
 
 
 def parse(content: bytes, expected: str) -> Any:
-  """Reads JSON whose objects have distinct keys.
+  """Reads JSON with finite numbers whose objects have distinct keys.
 
   Args:
     content: the bytes of a file.
     expected: what it should hold, for the message where it is not JSON.
 
   Raises:
-    ValueError: it is not JSON, or an object has a key twice.
+    ValueError: it is not JSON, an object has a key twice, or it is nested too
+      deep to be walked through.
   """
   try:
-    value = json.loads(content, object_pairs_hook=_Pairs)
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    value = json.loads(
+      content,
+      object_pairs_hook=_Pairs,
+      parse_constant=_finite,
+      parse_float=_finite,
+    )
+  except ValueError as error:
     raise ValueError(f'not JSON ({error}); expected {expected}') from error
-  return _unpaired('', value)
+  except RecursionError as error:
+    raise ValueError(f'nested too deep; expected {expected}') from error
+  try:
+    return _unpaired('', value)
+  except RecursionError as error:
+    raise ValueError(f'nested too deep; expected {expected}') from error
+
+
+def read(path: epath.PathLike, expected: str, form: Form) -> Any:
+  """Reads a JSON file whose value has a form.
+
+  Args:
+    path: of the file.
+    expected: what it should hold.
+    form: raises ValueError unless a value, given after its path, fits.
+
+  Raises:
+    ValueError: one line naming the file and what is wrong.
+    OSError: the file cannot be read.
+  """
+  try:
+    value = parse(content(path, expected), expected)
+    form('', value)
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
+  return value
+
+
+def content(path: epath.PathLike, expected: str) -> bytes:
+  """The bytes of a document, whose kind and size are looked at first.
+
+  Raises:
+    ValueError: there is no such file, or it is far too large.
+    OSError: it cannot be read.
+  """
+  path = epath.Path(path)
+  if not path.is_file():
+    raise ValueError(f'no file; expected {expected}')
+  if (size := path.stat().length) > _LARGEST:
+    raise ValueError(f'{size:,} bytes; expected {expected} in {_LARGEST:,}')
+  return path.read_bytes()
+
+
+def _finite(text: str) -> float:
+  """A number; JSON knows no others, but Python's reader does."""
+  value = float(text)
+  if not math.isfinite(value):
+    raise ValueError(f'{text} is not finite')
+  return value
 
 
 def _unpaired(path: str, value: Any) -> Any:
@@ -39,7 +102,7 @@ def _unpaired(path: str, value: Any) -> Any:
     return value
   result = {}
   for key, child in value:
-    where = _join(path, key)
+    where = join(path, key)
     if key in result:
       raise ValueError(f'{where} is given twice; expected once')
     result[key] = _unpaired(where, child)
@@ -63,13 +126,14 @@ def check_keys(
   known = ', '.join((*required, *optional))
   for key in value:
     if key not in (*required, *optional):
-      raise ValueError(f'{_join(path, key)} is unknown; expected {known}')
+      raise ValueError(f'{join(path, key)} is unknown; expected {known}')
   for key in required:
     if key not in value:
-      raise ValueError(f'{_join(path, key)} is missing; expected {known}')
+      raise ValueError(f'{join(path, key)} is missing; expected {known}')
 
 
-def _join(path: str, key: Any) -> str:
+def join(path: str, key: Any) -> str:
+  """The path of what an object has under a key; an empty path is the root."""
   return f'{path}.{plain(key)}' if path else plain(key)
 
 
@@ -81,7 +145,10 @@ def require(ok: Any, what: str, value: Any, expected: str) -> None:
 
 def complaint(what: str, value: Any, expected: str) -> ValueError:
   """The error "WHAT is VALUE; expected EXPECTED", to raise."""
-  return ValueError(f'{what} is {show(value)}; expected {expected}')
+  text = show(value)
+  if len(text) > _LONGEST:
+    text = f'{text[:_LONGEST]}...'
+  return ValueError(f'{what or "it"} is {text}; expected {expected}')
 
 
 def show(value: Any) -> str:

@@ -27,6 +27,7 @@ from evo import populations as populations_lib
 from evo import program as program_lib
 from evo import round as round_lib
 from evo import seats as seats_lib
+from evo import slots as slots_lib
 from evo import space as space_lib
 from evo import species as species_lib
 from evo import trainee as trainee_lib
@@ -362,12 +363,21 @@ class Engine:
     self._populations.restore(states, live)
     note = self.checkpoints.note(name)
     for id, table in self.seats.tables.items():
-      rows = table.reseat(note['states'][str(id)])
+      rows = self._reseat(name, table, note['states'].get(str(id), []))
       if rows != list(range(len(rows))):
         self._populations[id].inherit(np.array(rows))
       dead = note['dead']
       losses = [np.nan if x and x.member in dead else 0.0 for x in table.legs]
       self._last[id] = round_lib.Turn(table.legs, np.array(losses), {})
+
+  def _reseat(
+    self, name: str, table: slots_lib.Table, saved: list[Weights | None]
+  ) -> list[int]:
+    """Where the states of a table lie in a checkpoint."""
+    try:
+      return table.reseat(saved)
+    except ValueError as error:
+      raise failure_lib.Differs(f'checkpoint {name}: {error}') from error
 
   def _dispatch(self, id: int) -> None:
     """One species' turn."""

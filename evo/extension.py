@@ -97,17 +97,17 @@ def read(
 
 def _chain(path: pathlib.Path, find: Find) -> list[tuple[pathlib.Path, Any]]:
   """Files and their documents: one, then what it extends, and so on."""
-  links = []
+  links, words = [], 'a space'
   while True:
     try:
-      value = document.parse(path.read_bytes(), 'a space')
+      value = document.parse(document.content(path, words), words)
       links.append((path, value))
       if not isinstance(value, dict) or 'extends' not in value:
         return links
       base = _base(value['extends'], path.parent, find)
       ok = base.resolve() not in [link.resolve() for link, _ in links]
-      words = 'a space that does not extend this one'
-      document.require(ok, 'extends', value['extends'], words)
+      other = 'a space that does not extend this one'
+      document.require(ok, 'extends', value['extends'], other)
     except ValueError as error:
       raise ValueError(f'{path}: {error}') from error
     path = base

@@ -10,6 +10,10 @@ class Damaged(Exception):
   """A checkpoint that was there is missing or not what was saved."""
 
 
+class Differs(RuntimeError):
+  """What stands in a workdir is not what its own command comes to again."""
+
+
 class Failed(Exception):
   """A species could not be trained on: out of memory, or an error in it.
 
@@ -55,8 +59,11 @@ def is_outage(error: BaseException | None) -> bool:
 
 def is_full(error: BaseException | None) -> bool:
   """Whether an error, or one behind it, says that storage is full."""
-  # Libraries of C++ have their own errors, with the system's text in them.
-  while error is not None:
+  # Libraries of C++ have their own errors, with the system's text in them. What
+  # is raised again can be behind itself.
+  seen = set()
+  while error is not None and id(error) not in seen:
+    seen.add(id(error))
     number = error.errno if isinstance(error, OSError) else None
     if number in _FULL or any(os.strerror(n) in str(error) for n in _FULL):
       return True

@@ -7,6 +7,7 @@ waits for the segment that was just dispatched.
 """
 
 import json
+import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -44,6 +45,7 @@ class Hosts:
     moved: to be called at the end of each round that was computed.
     fence: to be called by the first host before it writes what the run goes on
       from; raises once another process has taken the run over.
+    note: writes down a failure of devices, JSON-able, on the first host.
   """
 
   def __init__(
@@ -52,6 +54,7 @@ class Hosts:
     index: int = 0,
     count: int = 1,
     moved: Callable[[], None] = lambda: None,
+    tell: Callable[[Any], None] = lambda failure: None,
   ):
     """By default this process is alone.
 
@@ -60,11 +63,15 @@ class Hosts:
       index: of this host.
       count: of hosts.
       moved: called at the end of each round that was computed.
+      tell: told a failure of this host's devices; ends the process where the
+        loss of another host is behind it.
     """
     self.index, self.count, self.moved = index, count, moved
     self.fence: Callable[[], None] = lambda: None
-    self._client = client
+    self.note: Callable[[Any], None] = lambda failure: None
+    self._client, self._tell = client, tell
     self._agreed = 0
+    self._noting, self._noted = threading.Lock(), False
 
   @property
   def first(self) -> bool:
@@ -99,6 +106,22 @@ class Hosts:
         for host in range(1, self.count)
       ]
     return self.agree(next((v for v in found if v is not None), None))
+
+  def fail(self, failure: Any) -> None:
+    """Has a failure of this host's devices noted, after which all start again.
+
+    Others may wait for these devices for ever, so nothing is agreed: whoever
+    watches them hears of it.
+    """
+    self._tell(failure)
+    self.heard(failure)
+
+  def heard(self, failure: Any) -> None:
+    """Notes a failure of any host, unless one is: the others follow from it."""
+    with self._noting:
+      if self.first and not self._noted:
+        self.note(failure)
+        self._noted = True
 
   def once(self, function: Callable[[], Any]) -> Any:
     """What a function gives on the first host, which alone calls it.

@@ -13,7 +13,7 @@ from typing import Any
 
 from etils import epath
 
-from evo import faults, storage
+from evo import document, failure, faults, form, storage
 from evo import hosts as hosts_lib
 from evo import log as log_lib
 
@@ -22,6 +22,15 @@ _RECOVERY = (
   'put it back from a copy, or move it and the later ones away to have them'
   ' computed again'
 )
+# What is read of events: of all, and of some kinds.
+_EVENT = form.fields(time=form.number(0), event=form.text)
+_KINDS = {
+  'round': form.fields(round=form.whole(), seconds=form.number(0)),
+  'stop': form.fields(reason=form.optional(form.text), seconds=form.number(0)),
+  'failed': form.fields(
+    round=form.whole(), species=form.whole(), reason=form.text
+  ),
+}
 
 
 def encode(record: Record) -> bytes:
@@ -93,25 +102,32 @@ class Ledger:
     return digest(self._whole(number, record))
 
   def check(self, number: int, record: Record) -> None:
-    """Raises RuntimeError unless a recomputed record equals record `number`."""
+    """Raises Differs unless a recomputed record equals record `number`."""
     if self.digest(number, record) != self.digests[number]:
-      raise RuntimeError(
-        f'{self._path(number)} differs from what was computed again; expected'
-        ' the same machine, versions and data as before'
-      )
+      raise self.differs(number)
+
+  def differs(self, number: int) -> failure.Differs:
+    """That record `number` is not what this run comes to, to raise."""
+    return failure.Differs(
+      f'{self._path(number)} differs from what was computed again; expected'
+      ' the same machine, versions and data as before'
+    )
 
   def _whole(self, number: int, record: Record) -> Record:
     previous = self.digests[number - 1] if number else ''
     return record | {'round': number, 'previous': previous}
 
   def _count(self) -> int:
-    numbers = set()
-    if self._directory.exists():
-      numbers = {int(p.stem) for p in self._directory.glob('[0-9]*.json')}
-    missing = sorted(set(range(max(numbers, default=-1))) - numbers)
-    if missing:
-      path = self._path(missing[0])
-      raise ValueError(f'{path} is missing; expected all records: {_RECOVERY}')
+    if not self._directory.exists():
+      return 0
+    paths = self._directory.glob(f'{"[0-9]" * 8}.json')
+    numbers = sorted(int(path.stem) for path in paths)
+    for i, number in enumerate(numbers):
+      if i != number:
+        path = self._path(i)
+        raise ValueError(
+          f'{path} is missing; expected all records: {_RECOVERY}'
+        )
     return len(numbers)
 
   def _path(self, number: int) -> epath.Path:
@@ -119,7 +135,7 @@ class Ledger:
 
   def _read(self, path: epath.Path, content: bytes) -> None:
     try:
-      record = json.loads(content)
+      record = document.parse(content, 'a record')
       own, previous = record.pop('digest'), record['previous']
       intact = digest(record) == own
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -165,13 +181,16 @@ class Events:
     self._hosts = hosts or hosts_lib.Hosts()
 
   def read(self) -> list[Record]:
-    """All events; a line torn by a crash is left out."""
+    """All events; a line torn by a crash, or spoilt, is left out."""
     events = []
     for line in self._log.read().splitlines():
       try:
-        events.append(json.loads(line))
+        event = document.parse(line, 'an event')
+        _EVENT('event', event)
+        _KINDS.get(event['event'], form.anything)('event', event)
       except ValueError:
         continue
+      events.append(event)
     return events
 
   def write(self, kind: str, **values: Any) -> None:

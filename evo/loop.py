@@ -18,6 +18,7 @@ from evo import engine as engine_lib
 from evo import ledger as ledger_lib
 from evo import lull
 from evo import member as member_lib
+from evo import record as record_lib
 from evo import retention as retention_lib
 
 Record = dict[str, Any]
@@ -80,7 +81,7 @@ class Loop:
       keep: rounds whose checkpoints stay.
 
     Raises:
-      ValueError: the ledger is damaged.
+      ValueError: the ledger is damaged, or makes no sense.
     """
     self.engine, self.allowance, self.keep = engine, allowance, keep
     self.phase, self.round = SEARCH, 0
@@ -89,6 +90,8 @@ class Loop:
     self.flops, self.tokens = 0.0, 0
     folder, self._hosts = epath.Path(workdir), engine.hosts
     self._ledger = ledger_lib.Ledger(folder / 'ledger', self._hosts)
+    record_lib.check(self._ledger.records, engine.budget.segments)
+    record_lib.check_decisions(self._ledger.records)
     self._events = ledger_lib.Events(folder / 'events.jsonl', self._hosts)
     self._checkpoints = engine.checkpoints
     self._stop, self._observe, self._pinned = stop, observe, pinned
@@ -130,7 +133,10 @@ class Loop:
       value: JSON-able.
     """
     standing = self._standing()
-    self._decided[name] = standing['decided'][name] if standing else value
+    if standing:
+      self._same(name in standing['decided'])
+      value = standing['decided'][name]
+    self._decided[name] = value
     return self._decided[name]
 
   def late(self, share: float = 1.0) -> str | None:
@@ -170,12 +176,14 @@ class Loop:
         self.turn,
       ):
         break
-      asked = standing['asked'] if standing else self._offer()
+      asked = self._standing_asked(standing) if standing else self._offer()
       with self.clock.asked():
         legs = asker.ask(asked['n'], asked['fresh']) if asked['n'] else []
       legs = self.engine.seats.admit(
         legs, limit=asked['species'], repair=phase == SEARCH
       )
+      if standing:
+        self._compare(legs, standing)
       if not legs and self.engine.idle():
         break
       results = self._advance(legs, standing)
@@ -373,6 +381,24 @@ class Loop:
     )
     if (self.phase == SEARCH or self.allowance.shares) and due:
       self.replan()
+
+  def _standing_asked(self, standing: Record) -> Record:
+    """What was asked for, if there was room for it."""
+    self._same(standing['asked']['n'] <= self.engine.free())
+    return standing['asked']
+
+  def _compare(self, legs: list[member_lib.Leg], standing: Record) -> None:
+    """Refuses a record whose legs are not those that were asked just now."""
+    asked = [leg.to_json() for leg in legs]
+    recorded = [
+      {key: leg[key] for key in own}
+      for leg, own in zip(standing['legs'], asked)
+    ]
+    self._same(len(standing['legs']) == len(asked) and recorded == asked)
+
+  def _same(self, same: bool) -> None:
+    if not same:
+      raise self._ledger.differs(self.round)
 
   def _standing(self) -> Record | None:
     """The record that already stands for the next round."""

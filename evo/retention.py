@@ -9,6 +9,7 @@ from typing import Any
 
 from evo import disk as disk_lib
 from evo import engine as engine_lib
+from evo import form
 from evo import ledger as ledger_lib
 from evo import member as member_lib
 
@@ -19,6 +20,15 @@ Kept = set[member_lib.Weights]
 _FLOPS_PER_BYTE = 5e4
 _MOST_ROUNDS = 64
 _PREFIX = 'round-'
+
+# States are (member, segment), by species and slot.
+_STATE = form.optional(form.listed(form.whole(-(2**53)), size=2))
+_NOTE = form.fields(
+  record=form.text,
+  needs=form.listed(form.matching(r'[\w-]+')),
+  dead=form.listed(form.whole(-(2**53))),
+  states=form.mapping(form.listed(_STATE)),
+)
 
 
 class Retention:
@@ -131,10 +141,15 @@ class Retention:
   def _damage(self, number: int) -> str | None:
     name = checkpoint_name(number)
     note = self._checkpoints.note(name)
-    if note and note['record'] != self._ledger.digests[number]:
-      return (
-        f'checkpoint {name} belongs to another record than that of its round'
-      )
+    if note is not None:
+      try:
+        _NOTE('its note', note)
+      except ValueError as error:
+        return f'checkpoint {name} is of no use: {error}'
+      if note['record'] != self._ledger.digests[number]:
+        return (
+          f'checkpoint {name} belongs to another record than that of its round'
+        )
     needs = note['needs'] if note else []
     damages = map(self._checkpoints.damage, [name, *needs])
     return next((damage for damage in damages if damage), None)

@@ -8,21 +8,11 @@ from typing import Any
 
 from etils import epath
 
-from evo import faults
+from evo import document, faults
 from evo import member as member_lib
 
 Record = dict[str, Any]
 Row = dict[str, Any]
-
-
-def check(records: Sequence[Record]) -> None:
-  """Raises ValueError unless records are such as this version writes."""
-  for name in ('cycle', 'turn'):
-    if records and name not in records[0]:
-      raise ValueError(
-        f'the records of this ledger have no {name!r}, since an earlier version'
-        ' wrote them; expected another --workdir, or that version'
-      )
 
 
 def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
@@ -40,13 +30,9 @@ def leg_rows(records: Sequence[Record], run: Record) -> list[Row]:
   `arm` that a run belongs to; `cycle` is that of the campaign.
 
   Args:
-    records: of the ledger.
+    records: of the ledger, which `record.check` has passed.
     run: content of run.json.
-
-  Raises:
-    ValueError: an earlier version wrote the ledger.
   """
-  check(records)
   rows, working, counter = [], {}, _Counter(run)
   ended = 0
   for record in records:
@@ -85,7 +71,7 @@ class _Counter:
     self._phase = record['phase']
     source, steps = leg['source'], leg['steps_per_segment']
     self._steps[leg['member']] = steps
-    return {
+    row = {
       'member': leg['member'],
       'parent': leg['parent'],
       'lineage_step': leg['start'] * steps,
@@ -94,7 +80,8 @@ class _Counter:
       'seed': leg['seed'],
       'species': leg['species'],
       'configuration': leg['configuration'],
-      self._metric: None,
+    }
+    others = {
       'flops': 0.0,
       'tokens': 0,
       'status': member_lib.STOPPED,
@@ -113,6 +100,9 @@ class _Counter:
       'confirmation': self._confirmation if confirms else None,
       'arm': leg['arm'],
     }
+    ok = self._metric not in row | others
+    document.require(ok, 'metric', self._metric, 'no name of another column')
+    return row | {self._metric: None} | others
 
 
 def tried(rows: Sequence[Row]) -> list[Row]:

@@ -14,6 +14,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
@@ -44,7 +45,7 @@ def input_errors() -> Iterator[None]:
   except (ValueError, OSError) as error:
     if failure.is_full(error) or failure.is_outage(error):
       raise
-    raise InputError(str(error)) from error
+    raise InputError(_said(error)) from error
 
 
 def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
@@ -61,12 +62,15 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
   os.environ.setdefault('EPATH_USE_TF', 'false')
   # Else it would make folders of its own in two other places of the home.
   os.environ.setdefault('MPLCONFIGDIR', str(cache() / 'matplotlib'))
+  sys.unraisablehook = _print_own
   if {'--help', '-h'} & set(sys.argv[1:]):
     module = sys.modules[main.__module__]
     print(module.__doc__, flags.FLAGS.module_help(module), sep='\n')
     sys.exit(0)
   try:
-    with _flag_errors():
+    with input_errors(), _flag_errors():
+      for argument in sys.argv[1:]:
+        _require_text(argument)
       rest = flags.FLAGS([sys.argv[0], *map(_find_preset, sys.argv[1:])])
     if len(rest) > 1 + arguments:
       raise InputError(f'argument {rest[-1]!r}; expected flags only')
@@ -84,11 +88,12 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
     complain(error)
     sys.exit(BAD_INPUT)
   except Exception as error:
-    if (line := again(error)) is None:
+    line = again(error)
+    if line is None and not isinstance(error, failure.Differs):
       raise
     sys.stdout.flush()
     # Threads of Orbax that wait for a save that failed would never end.
-    leave(line)
+    leave(line or str(error), AGAIN if line else BAD_INPUT)
 
 
 def again(error: BaseException) -> str | None:
@@ -104,11 +109,11 @@ def again(error: BaseException) -> str | None:
   return None
 
 
-def leave(line: str) -> None:
-  """Ends the process from any thread, saying why the command may go on."""
+def leave(line: str, code: int = AGAIN) -> None:
+  """Ends the process from any thread, saying in one line why."""
   _LEAVING.acquire()  # For ever: one reason is enough.
   complain(line)
-  os._exit(AGAIN)
+  os._exit(code)
 
 
 @functools.cache
@@ -161,6 +166,34 @@ def ready_space(name: str) -> pathlib.Path:
     known = ', '.join(sorted(ready))
     raise ValueError(f'space {name!r}; expected {known} or a JSON file')
   return ready[name]
+
+
+def _print_own(unraisable: Any) -> None:
+  """Prints what could not be raised, unless a library's thread met it.
+
+  Where a read fails, callbacks of C++ that still come meet one each.
+  """
+  if threading.current_thread() is threading.main_thread():
+    sys.__unraisablehook__(unraisable)
+
+
+def _require_text(argument: str) -> None:
+  """Raises InputError unless an argument can be written down again."""
+  try:
+    argument.encode()
+  except UnicodeEncodeError as error:
+    raise InputError(f'argument {argument!a}; expected UTF-8') from error
+
+
+def _said(error: ValueError | OSError) -> str:
+  """What is wrong, and what is expected."""
+  if isinstance(error, UnicodeDecodeError):
+    return f'not UTF-8 ({error}); expected text'
+  # All hosts are told in words what one of them met.
+  if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+    words = '; expected a file or folder that can be used'
+    return str(error) if '; expected' in str(error) else f'{error}{words}'
+  return str(error)
 
 
 def _find_preset(argument: str) -> str:

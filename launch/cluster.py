@@ -22,6 +22,7 @@ import jax
 # JAX has no public way to the coordination service that it starts.
 from jax._src import distributed as jax_distributed
 
+from evo import failure
 from evo import hosts as hosts_lib
 from launch import cli, owner
 from launch import stop as stop_lib
@@ -65,7 +66,12 @@ def join(
     cli.InputError: no hosts can be found.
   """
   if not (_on_pod() if distributed is None else distributed):
-    yield Cluster(hosts_lib.Hosts(), stop.reason)
+    watchdog = watchdog_lib.Watchdog(stop, several=False)
+    hosts = hosts_lib.Hosts(moved=watchdog.moved)
+    try:
+      yield Cluster(hosts, stop.reason)
+    finally:
+      watchdog.off()
     return
   with cli.input_errors():
     place = _place()
@@ -81,6 +87,9 @@ def join(
   except cli.InputError as error:
     cli.complain(error)
     _leave(watchdog)
+    _exit(cli.BAD_INPUT)
+  except failure.Differs as error:
+    cli.complain(str(error))
     _exit(cli.BAD_INPUT)
   except BaseException as error:
     watchdog.convict(error)
@@ -102,8 +111,13 @@ def _connect(place: dict[str, Any], watchdog: watchdog_lib.Watchdog) -> Cluster:
   state = jax_distributed.global_state
   watchdog.join(state.client, state.process_id, state.num_processes)
   hosts = hosts_lib.Hosts(
-    state.client, state.process_id, state.num_processes, watchdog.moved
+    state.client,
+    state.process_id,
+    state.num_processes,
+    watchdog.moved,
+    watchdog.fail,
   )
+  watchdog.failed = hosts.heard
   return Cluster(hosts, watchdog.reason)
 
 

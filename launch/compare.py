@@ -9,7 +9,6 @@ trained from scratch on a fresh seed and scored on text that no search read.
 The same command again goes on where it stopped.
 """
 
-import json
 import sys
 from typing import Any
 
@@ -21,6 +20,7 @@ from evo import (
   comparison_figure,
   comparison_report,
   comparison_summary,
+  document,
   strategies,
 )
 from evo import hosts as hosts_lib
@@ -89,11 +89,12 @@ def _compare(
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, _identity(given), 'comparison')
+    earlier = _earlier(workdir)
   (workdir / 'runs').mkdir(exist_ok=True)
   files.write_json(workdir / 'run.json', {'flags': given})
   print(_plan(given, arms, ground), file=sys.stderr)
   signals = stop_lib.StopSignals(workdir)
-  runs = _run(workdir, given['seeds'], arms, ground, signals, hosts)
+  runs = _run(workdir, given['seeds'], arms, ground, signals, hosts, earlier)
   if _comparable(runs, arms):
     _report(workdir, given, ground.metric, runs)
   if signals.reason():
@@ -113,17 +114,18 @@ def _run(
   ground: contests.Contests,
   signals: stop_lib.StopSignals,
   hosts: hosts_lib.Hosts,
+  earlier: dict[epath.Path, comparison.Run],
 ) -> list[comparison.Run]:
-  """All runs, seed by seed; those of before are read from the workdir."""
+  """All runs, seed by seed; those of before are not run again."""
   runs: list[comparison.Run] = []
   with progress_lib.Progress(len(arms) * seeds) as bar:
     for seed in range(seeds):
       for arm in arms:
         bar.begin(f'{arm.name}, seed {seed}', len(runs))
-        folder = workdir / 'runs' / f'{arm.name.replace(" ", "_")}-{seed}'
+        folder = workdir / 'runs' / _stem(arm.name, seed)
         path = folder.with_suffix('.json')
-        if path.exists():
-          run = comparison.Run.from_json(json.loads(path.read_text()))
+        if path in earlier:
+          run = earlier[path]
         else:
           run = ground.run(arm, seed, folder, signals.reason, bar.show)
         if run is None:
@@ -132,6 +134,29 @@ def _run(
         files.write_json(path, run.to_json())
         runs.append(run)
   return runs
+
+
+def _earlier(workdir: epath.Path) -> dict[epath.Path, comparison.Run]:
+  """Runs that ended before, by their files.
+
+  Raises:
+    ValueError: a file holds none, or another one than its name says.
+  """
+  found = {}
+  for path in sorted((workdir / 'runs').glob('*.json')):
+    value = document.read(path, 'a run', comparison.check)
+    run = found[path] = comparison.Run.from_json(value)
+    if _stem(run.strategy, run.seed) != path.stem:
+      raise ValueError(
+        f'{path} is of {run.strategy!r} and seed {run.seed}; expected what its'
+        ' name says'
+      )
+  return found
+
+
+def _stem(name: str, seed: int) -> str:
+  """Of the file of a run."""
+  return f'{name.replace(" ", "_")}-{seed}'
 
 
 def _comparable(runs: list[comparison.Run], arms: list[contests.Arm]) -> bool:

@@ -1,12 +1,13 @@
 """The files of a workdir that say which run it holds."""
 
 import json
+import os
 from typing import Any
 
 from etils import epath
 
 from evo import faults, storage
-from launch import owner
+from launch import description, owner
 
 # What may lie there before run.json does: a draft is what a write leaves that
 # found no room.
@@ -17,6 +18,8 @@ _BEFORE = (
   owner.NAME,
   f'{owner.NAME}.__lock',
 )
+# Bytes of files that are read whole.
+_LARGEST = {'.json': 1 << 26, '.jsonl': 1 << 30, '.txt': 1 << 26}
 
 
 def check_workdir(
@@ -36,6 +39,7 @@ def check_workdir(
     return
   if not workdir.is_dir():
     raise ValueError(f'--workdir={workdir} is a file; expected a folder')
+  check_kinds(workdir)
   if not (workdir / 'run.json').exists():
     if any(path.name not in _BEFORE for path in workdir.iterdir()):
       raise ValueError(
@@ -43,13 +47,38 @@ def check_workdir(
         f' one of an earlier {noun}'
       )
     return
-  before = json.loads((workdir / 'run.json').read_text())['flags']
+  before = description.read(workdir)['flags']
   for name, value in identity.items():
     if before.get(name) != value:
       raise ValueError(
         f'--workdir={workdir} holds a run with --{name}={before.get(name)},'
         f' not {value}; expected the same flags or another --workdir'
       )
+
+
+def check_kinds(workdir: epath.Path) -> None:
+  """Refuses a workdir that holds anything but files and folders.
+
+  Links could lead out of it, what is no file could be read for ever, and what is
+  read whole must not be too large for it. In a bucket there is nothing else.
+
+  Raises:
+    ValueError: one line, what is wrong and what is expected.
+  """
+  for folder, folders, names in os.walk(workdir):
+    for name in (*folders, *names):
+      path = os.path.join(folder, name)
+      file = name in folders or os.path.isfile(path)
+      if os.path.islink(path) or (not file and os.path.lexists(path)):
+        raise ValueError(
+          f'{path} is a link, or no file; expected files and folders in'
+          f' --workdir={workdir}'
+        )
+      most = _LARGEST.get(os.path.splitext(name)[1])
+      if most and os.path.getsize(path) > most:
+        raise ValueError(
+          f'{path} is too large; expected at most {most:,} bytes'
+        )
 
 
 def check_unchanged(workdir: epath.Path, made_of: dict[str, Any]) -> None:
@@ -65,9 +94,9 @@ def check_unchanged(workdir: epath.Path, made_of: dict[str, Any]) -> None:
   path = workdir / 'run.json'
   if not path.exists():
     return
-  before = json.loads(path.read_text())
+  before = description.read(workdir)
   for name, value in made_of.items():
-    if before[name] != value:
+    if before.get(name) != value:
       raise ValueError(
         f'the {name.replace("_", " ")} of {workdir} is not what it was when'
         ' the run began; expected the same, or another --workdir'
@@ -80,16 +109,15 @@ def read_run(workdir: epath.Path) -> dict[str, Any]:
   Raises:
     ValueError: the folder holds none, but perhaps a comparison.
   """
+  check_kinds(workdir)
   path = workdir / 'run.json'
   if not path.exists():
     raise ValueError(f'--workdir={workdir} has no run.json; expected a search')
-  run = json.loads(path.read_text())
-  if 'segments' not in run:
-    raise ValueError(
-      f'--workdir={workdir} holds no search; expected a search, such as those of a'
-      f' comparison in {workdir}/runs'
-    )
-  return run
+  return description.read_configured(
+    workdir,
+    f'--workdir={workdir} holds no search; expected a search, such as those of a'
+    f' comparison in {workdir}/runs',
+  )
 
 
 def write_json(path: epath.Path, value: Any) -> None:

@@ -21,13 +21,22 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from evo import failure, faults, storage
+from evo import document, failure, faults, form, storage
 from evo import hosts as hosts_lib
 from launch import cli
 
 NAME = 'owner.json'
 # Seconds between two beats, and after which one that gave none is replaced.
 EVERY, PATIENCE = 5.0, 30.0
+
+_FORM = form.fields(
+  host=form.text,
+  boot=form.text,
+  namespace=form.text,
+  pid=form.whole(),
+  start=form.whole(),
+  beat=form.whole(),
+)
 
 _LINUX = sys.platform == 'linux'  # Elsewhere only beats tell.
 
@@ -255,8 +264,11 @@ def _refusal(workdir: epath.Path, holder: Holder) -> str:
 def _parse(content: bytes) -> Holder | None:
   """The holder in a file; None if it is absent or damaged."""
   try:
-    return Holder(**json.loads(content))
-  except (ValueError, TypeError):
+    value = document.parse(content, 'a holder')
+    _FORM('', value)
+    names = [field.name for field in dataclasses.fields(Holder)]
+    return Holder(**{name: value[name] for name in names})
+  except ValueError:
     return None
 
 

@@ -8,17 +8,18 @@ schedule has to do without the copies. Beside it stand the member's last
 configuration, from start to end, and the baseline.
 """
 
-import json
 import sys
 from typing import Any
 
 from absl import flags
 from etils import epath
 
+from evo import document, form, verification
 from evo import ledger as ledger_lib
 from evo import member as member_lib
+from evo import record as record_lib
 from evo import rows as rows_lib
-from evo import verification
+from evo import space as space_lib
 from launch import cli, files, owner, scratch
 from launch import experiment as experiment_lib
 
@@ -33,6 +34,7 @@ def main(argv: list[str]) -> int:
     workdir = cli.workdir(values.workdir)
     run = files.read_run(workdir)
     records = ledger_lib.Ledger(workdir / 'ledger').records
+    record_lib.check(records, run['segments'])
     member = _finished(workdir, values.member, records, run)
     seeds = [
       member_lib.fold(run['flags']['seed'], 'replay', i)
@@ -40,12 +42,12 @@ def main(argv: list[str]) -> int:
     ]
     folder = workdir / 'replays' / f'{member}-{values.seeds}'
     if (folder / 'replay.json').exists():
-      print(_summary(json.loads((folder / 'replay.json').read_text())))
+      print(_summary(_read_value(folder / 'replay.json', run, values.seeds)))
       return 0
     owner.look(folder)
     experiment_lib.prepare_backend(run['flags'])
     experiment = experiment_lib.build(run['flags'] | {'workdir': str(folder)})
-  arms = _schedules(member, records, run)
+    arms = _schedules(member, records, run, experiment.space)
   confirmation = verification.Confirmation(
     arms, seeds=seeds, first_member=0, splits=_splits(experiment)
   )
@@ -88,14 +90,24 @@ def _finished(
 
 
 def _schedules(
-  member: int, records: list[dict[str, Any]], run: dict[str, Any]
+  member: int,
+  records: list[dict[str, Any]],
+  run: dict[str, Any],
+  space: space_lib.Space,
 ) -> dict[str, verification.Schedule]:
+  """What is trained, by arm.
+
+  Raises:
+    ValueError: the ledger has a configuration that is none of the space.
+  """
   segments = run['segments']
   schedule = verification.lineage_schedule(
     verification.search_legs(records), member, segments
   )
   last = verification.constant(schedule[-1].configuration, segments)
   baseline = verification.constant(run['baseline'], segments)
+  for piece in (*schedule, *baseline):
+    space.validate(piece.configuration)
   return dict(zip(_ARMS, (schedule, last, baseline), strict=True))
 
 
@@ -127,6 +139,26 @@ def _value(
     ],
     'losses': {arm: scratch.losses(confirmation, arm) for arm in arms},
   }
+
+
+def _read_value(
+  path: epath.Path, run: dict[str, Any], seeds: int
+) -> dict[str, Any]:
+  """A replay.json that stands, as far as its summary goes.
+
+  Raises:
+    ValueError: it is not what this command comes to.
+  """
+  loss = form.optional(form.number())
+  losses = dict.fromkeys(_ARMS, form.listed(loss, size=seeds))
+  check = form.fields(
+    member=form.whole(),
+    metric=form.one_of(run['metric']),
+    schedule=form.listed(form.anything),
+    losses=form.exactly(**losses),
+    **{f'search_{run["metric"]}': form.number()},
+  )
+  return document.read(path, 'a replay', check)
 
 
 def _summary(value: dict[str, Any]) -> str:

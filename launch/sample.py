@@ -3,15 +3,13 @@
 python -m launch.sample --workdir=runs/quick --prompt='def '
 """
 
-import json
-
 import jax
 import orbax.checkpoint as ocp
 from absl import flags
 from etils import epath
 
-from evo import storage
-from launch import cli
+from evo import checkpoint, document, form, storage
+from launch import cli, files
 from launch import experiment as experiment_lib
 from models import hyperparameters, sampling, transformer
 
@@ -22,8 +20,8 @@ def main(argv: list[str]) -> None:
   values = flags.FLAGS
   with cli.input_errors():
     workdir = cli.workdir(values.workdir)
+    given = files.read_run(workdir)['flags']
     configuration = _configuration(workdir)
-    given = json.loads((workdir / 'run.json').read_text())['flags']
     experiment_lib.prepare_backend(given)
     space = experiment_lib.load_space(given)
     space.validate(configuration)
@@ -49,7 +47,7 @@ def _configuration(workdir: epath.Path) -> dict:
       f'--workdir={workdir} has no champion; expected a run in which a member'
       ' reached the end of its budget'
     )
-  return json.loads(path.read_text())
+  return document.read(path, 'a configuration', form.mapping(form.scalar))
 
 
 def _weights(workdir: epath.Path, structure) -> dict:
@@ -57,9 +55,8 @@ def _weights(workdir: epath.Path, structure) -> dict:
     lambda: transformer.init_weights(structure, 0, hyperparameters.complete({}))
   )
   with ocp.StandardCheckpointer() as checkpointer:
-    return checkpointer.restore(
-      storage.folder(workdir / 'champion' / 'weights'), abstract
-    )
+    folder = storage.folder(workdir / 'champion' / 'weights')
+    return checkpoint.read(checkpointer, folder, abstract)
 
 
 def run() -> None:

@@ -9,7 +9,6 @@ again goes on where it stopped, or says that it is finished.
 """
 
 import functools
-import json
 import signal
 import sys
 
@@ -47,7 +46,16 @@ from evo import rows as rows_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import summary as summary_lib
-from launch import cli, enlarge, export, files, owner, plan, settings
+from launch import (
+  cli,
+  description,
+  enlarge,
+  export,
+  files,
+  owner,
+  plan,
+  settings,
+)
 from launch import cluster as cluster_lib
 from launch import display as display_lib
 from launch import experiment as experiment_lib
@@ -166,7 +174,7 @@ def _nothing_to_do(workdir: epath.Path, given: dict[str, Any]) -> str | None:
   if (workdir / 'STOP').exists():
     return f'{workdir}/STOP is there from before: delete it to go on.\n'
   if _finished(workdir, given):
-    summary = (workdir / 'summary.txt').read_text()
+    summary = (workdir / 'summary.txt').read_text(errors='replace')
     return f'{workdir} is finished; {_further(workdir)}.\n\n{summary}'
   owner.look(workdir)
   return None
@@ -322,7 +330,7 @@ def _finished(workdir: epath.Path, given: dict[str, Any]) -> bool:
   path = workdir / 'result.json'
   if not path.exists():
     return False
-  result = json.loads(path.read_text())
+  result = description.read_result(path)
   if _locked_read(workdir):
     return result['stop_reason'] in _FINAL
   same = result['bounds'] == {name: given[name] for name in settings.BOUNDS}
@@ -334,7 +342,7 @@ def _locked_read(workdir: epath.Path) -> bool:
   path = workdir / 'improvements.json'
   if not path.exists():
     return False
-  return wording.locked_read(json.loads(path.read_text()))
+  return wording.locked_read(description.read_improvements(path))
 
 
 def _further(workdir: epath.Path) -> str:

@@ -4,13 +4,12 @@ Defaults are the quick preset. All flags but the bounds and the mesh identify
 a run: a workdir holds one run, and the same command goes on with it.
 """
 
-import json
 from typing import Any
 
 from absl import flags
 
 from evo import strategies
-from launch import cli
+from launch import cli, description
 
 # May change when a run is resumed.
 CHANGEABLE = (
@@ -173,7 +172,7 @@ def _campaign(given: dict[str, Any]) -> dict[str, Any]:
   path = cli.workdir(given['workdir']) / 'run.json'
   if path.exists():
     # A larger bound must not make another run of it.
-    before = json.loads(path.read_text()).get('flags', {})
+    before = description.read(path.parent)['flags']
     return {name: before[name] for name in unset if name in before}
   found = {name: given[name] for name in names}
   if 'phases' in unset and (given['max_minutes'] or 0) >= _CAMPAIGN_MINUTES:

@@ -5,7 +5,6 @@ python -m launch.status --workdir=runs/quick
 
 import dataclasses
 import itertools
-import json
 import time
 from typing import Any
 
@@ -13,10 +12,11 @@ from absl import flags
 from etils import epath
 
 from evo import ledger as ledger_lib
+from evo import record as record_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
 from evo import wording
-from launch import cli, owner
+from launch import cli, description, files, owner
 
 Record = dict[str, Any]
 
@@ -57,15 +57,15 @@ def read(workdir: epath.PathLike) -> Run:
     ValueError: it is none, or its ledger is damaged.
   """
   folder = epath.Path(workdir)
+  files.check_kinds(folder)
   if not (folder / 'run.json').exists():
     raise ValueError(f'workdir is {workdir}; expected a folder with run.json')
-  run = json.loads((folder / 'run.json').read_text())
-  if 'segments' not in run:
-    raise ValueError(
-      f'workdir is {workdir}, which holds no search; expected a search, such as'
-      ' those of a comparison in its folder runs'
-    )
-  records = ledger_lib.Ledger(folder / 'ledger').records
+  run = description.read_search(
+    workdir,
+    f'workdir is {workdir}, which holds no search; expected a search, such as'
+    ' those of a comparison in its folder runs',
+  )
+  records = _records(folder / 'ledger', run)
   events = ledger_lib.Events(folder / 'events.jsonl').read()
   stop = events[-1] if events and events[-1]['event'] == 'stop' else {}
   result = result_lib.result(
@@ -77,12 +77,19 @@ def read(workdir: epath.PathLike) -> Run:
     larger=[
       row
       for path in folder.glob(_LARGER)
-      for row in rows_lib.leg_rows(ledger_lib.Ledger(path).records, run)
+      for row in rows_lib.leg_rows(_records(path, run), run)
     ],
   )
   rows = rows_lib.leg_rows(records, run)
   holder = owner.read(folder)
   return Run(run, records, events, result, rows, holder)
+
+
+def _records(folder: epath.Path, run: Record) -> list[Record]:
+  """Of a ledger, which may be another's."""
+  records = ledger_lib.Ledger(folder).records
+  record_lib.check(records, run['segments'])
+  return records
 
 
 def describe(state: Run, now: float) -> str:

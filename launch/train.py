@@ -10,15 +10,15 @@ stopped, or prints what came out.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import sys
 from typing import Any
 
 from absl import flags
+from etils import epath
 
-from evo import document, statistics, verification
+from evo import document, form, statistics, verification
 from evo import engine as engine_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
       print(f'{workdir}/STOP is there from before: delete it to go on.')
       return 0
     if (workdir / 'train.json').exists():
-      value = json.loads((workdir / 'train.json').read_text())
+      value = _read_value(workdir / 'train.json', given)
       print(_summary(value, given))
       return 0
     owner.look(workdir)
@@ -146,7 +146,8 @@ def _read(
   path = pathlib.Path(given[flag])
   settings.require(given, flag, path.is_file(), 'a file with a configuration')
   try:
-    value = document.parse(path.read_bytes(), 'a configuration')
+    words = 'a configuration'
+    value = document.parse(document.content(path, words), words)
     space.validate(value)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from error
@@ -290,6 +291,29 @@ def _compared(losses: dict[str, scratch.Losses]) -> dict[str, Any]:
   # Of two runs that failed neither is any good.
   wins = sum(a <= b and math.isfinite(a) for a, b in pairs)
   return {'gain': gain, 'wins': wins}
+
+
+def _read_value(path: epath.Path, given: dict[str, Any]) -> dict[str, Any]:
+  """A train.json that stands, as far as its summary goes.
+
+  Raises:
+    ValueError: it is not what these flags come to.
+  """
+  compared = bool(given['against'])
+  loss, seeds = form.optional(form.number()), given['seeds']
+  arms = _ARMS if compared else [_CONFIGURATION]
+  losses = {arm: form.listed(loss, size=seeds) for arm in arms}
+  ends = form.fields(mean=form.number(), low=form.number(), high=form.number())
+  check = form.fields(
+    metric=form.text,
+    seeds=form.listed(form.whole(), size=seeds),
+    losses=form.exactly(**losses),
+    nats_per_token=loss,
+    against=form.mapping(form.scalar) if compared else form.nothing,
+    gain=form.optional(ends),
+    wins=form.whole() if compared else form.nothing,
+  )
+  return document.read(path, 'a result', check)
 
 
 def _summary(value: dict[str, Any], given: dict[str, Any]) -> str:

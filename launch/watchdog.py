@@ -1,9 +1,9 @@
 """The watchdog: ends this host's process when the run cannot go on.
 
-A host that dies, is stopped or is stuck leaves the others in a collective for
-ever, and what JAX notices of it comes late or not at all. So each host tells
-the others that it lives over the coordination service, and leaves with exit
-code 42, start me again, once another one has been silent, or its own rounds
+A step may hang. A host that dies, is stopped or is stuck leaves the others in a
+collective for ever, and what JAX notices of it comes late or not at all. So each
+host tells the others that it lives over the coordination service, and leaves with
+exit code 42, start me again, once another one has been silent, or its own rounds
 have come to a standstill. No clock but the monotonic one is read.
 """
 
@@ -41,17 +41,21 @@ class Watchdog:
 
   Attributes:
     heard: monotonic second of the last sign of life of each other host.
+    failed: called with the failure of another host's devices, once.
   """
 
-  def __init__(self, stop: stop_lib.StopSignals):
-    """Begins with signals only; `join` adds the hosts.
+  def __init__(self, stop: stop_lib.StopSignals, several: bool = True):
+    """Begins with this host only; `join` adds the others.
 
     Args:
       stop: reasons to stop on this host.
+      several: whether there are others.
     """
     self._stop, self._client = stop, None
     self._name = 'this host'
     self.heard: dict[int, float] = {}
+    self.failed: Callable[[Any], None] = lambda failure: None
+    self._failure: Any = None  # Of this host's own devices.
     self._signs: dict[int, str] = {}
     self._reasons: dict[int, str] = {}
     self._asked: float | None = None  # When a SIGTERM was first known of.
@@ -59,7 +63,8 @@ class Watchdog:
     self._moved, self._longest = time.monotonic(), None
     self._lulled = True  # In this round, so far.
     self._off = threading.Event()
-    _catch_aborts(self._aborted)
+    if several:
+      _catch_aborts(self._aborted)
     self._spawn(self._listen, _wakeups())
     self._spawn(self._watch)
 
@@ -89,7 +94,15 @@ class Watchdog:
     """Why this host or another one was asked to stop, if it was."""
     return self._stop.reason() or next(iter(self._reasons.values()), None)
 
-  def convict(self, error: BaseException) -> None:
+  def fail(self, failure: Any) -> None:
+    """Tells the other hosts that devices of this one failed, JSON-able.
+
+    Ends the process if that is due to the loss of another host.
+    """
+    self.convict(failure)
+    self._failure = failure
+
+  def convict(self, error: Any) -> None:
     """Ends the process if an error is due to the loss of another host."""
     deadline = time.monotonic() + VERDICT
     while time.monotonic() < deadline:
@@ -117,7 +130,8 @@ class Watchdog:
       count += 1
       reason = self._stop.reason() or (self._asked and stop_lib.SIGTERM)
       try:
-        self._client.key_value_set(self._key, json.dumps([count, reason]), True)
+        sign = json.dumps([count, reason, self._failure])
+        self._client.key_value_set(self._key, sign, True)
         found = self._client.key_value_dir_get('alive/')
       except Exception as error:
         self._end(f'host 0 does not answer: {error}')
@@ -129,11 +143,14 @@ class Watchdog:
     if host not in self.heard or self._signs.get(host) == sign:
       return
     self._signs[host], self.heard[host] = sign, time.monotonic()
-    _, reason = json.loads(sign)
+    _, reason, failure = json.loads(sign)
     if reason:
       self._reasons.setdefault(host, reason)
     if reason == stop_lib.SIGTERM:
       self._asked = self._asked or time.monotonic()
+    if failure:
+      self.failed(failure)
+      self._end(f'devices of host {host} failed: {failure["reason"]}')
 
   def _watch(self) -> None:
     """Looks for reasons to end the process."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import pathlib
 import sysconfig
@@ -133,14 +132,14 @@ def _description(path: pathlib.Path) -> tuple[int, np.dtype, float]:
     value = json.loads(path.read_text())
     vocabulary, name = value['vocabulary'], value['dtype']
     ratio = value['bytes_per_token']
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
     problem = f'{path} is missing or incomplete; {expected}'
     raise ValueError(problem) from error
   if type(vocabulary) is not int or not 0 < vocabulary < 2**31:
     raise ValueError(f'vocabulary {vocabulary!r} in {path}; {expected}')
   if name not in ('uint8', 'uint16', 'int32', 'uint32'):
     raise ValueError(f'dtype {name!r} in {path}; {expected}')
-  if type(ratio) not in (int, float) or not 0 < ratio < math.inf:
+  if type(ratio) not in (int, float) or not 0 < ratio < 1e9:
     raise ValueError(f'bytes_per_token {ratio!r} in {path}; {expected}')
   return vocabulary, np.dtype(name), float(ratio)
 

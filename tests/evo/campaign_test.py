@@ -710,6 +710,21 @@ def test_a_diverged_member_is_culled_and_never_a_parent(
   )
 
 
+def test_a_diverged_member_leaves_all_others_as_they_are(
+  tmp_path, make_campaign
+):
+  sound = make_campaign(tmp_path / 'sound', 'random', slots=8)
+  fragile = make_campaign(
+    tmp_path / 'fragile', 'random', trainee=Fragile(), slots=8
+  )
+  for run in (sound, fragile):
+    run.run()
+  expected = {result.leg.member: result for result in sound.results}
+  others = [result for result in fragile.results if result.ok]
+  assert 0 < len(others) < len(fragile.results)
+  assert all(result == expected[result.leg.member] for result in others)
+
+
 def test_a_search_in_which_all_diverge_ends_without_a_champion(
   tmp_path, make_campaign
 ):

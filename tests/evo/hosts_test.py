@@ -60,6 +60,17 @@ def test_agreements_do_not_pile_up():
   assert len(service.values) <= 1001
 
 
+def test_a_failure_is_noted_once_and_by_the_first_host_alone():
+  noted, told = [], []
+  for index in (0, 1):
+    host = hosts.Hosts(Service(), index, 2, tell=told.append)
+    host.note = lambda failure, index=index: noted.append((index, failure))
+    host.fail('of its own')
+    host.heard('of another one, which follows from it')
+  assert noted == [(0, 'of its own')]
+  assert told == ['of its own'] * 2
+
+
 @pytest.mark.parametrize('who', [0, 1, 2])
 def test_one_host_with_a_reason_is_enough_for_all(who):
   found = on_all(3, lambda me: me.any('why' if me.index == who else None))

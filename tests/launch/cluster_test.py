@@ -6,8 +6,10 @@ import signal
 import socket
 import time
 
+import punisher
 import pytest
 
+from evo import ledger as ledger_lib
 from launch import cli, cluster, owner
 from launch import stop as stop_lib
 
@@ -164,10 +166,33 @@ def test_where_a_host_is_lost_the_other_ends_and_both_can_go_on(
   assert end(other, timeout=seconds + 5) == cli.AGAIN, other.err
   assert f'host {1 - lost} ends: ' in other.err
   hosts[lost].kill()
+  assert not failures(workdir)  # Devices that wait for lost ones do not count.
   hosts = together(2, *given)
   assert [end(host) for host in hosts] == [0, 0], hosts[0].err
   assert 'resuming' in hosts[0].err
   assert ledger(workdir) == alone
+
+
+def failures(workdir):
+  events = ledger_lib.Events(workdir / 'events.jsonl').read()
+  return [event for event in events if event['event'] == 'failed']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('where', [0, 1])
+def test_a_failure_of_devices_on_any_host_is_counted_once(
+  together, alone, flags, tmp_path, where
+):
+  given = [*flags, f'--workdir={tmp_path}/run']
+  fails = punisher.prelude(f'fail_segment(20, host={where})')
+  hosts = together(2, *given, prelude=fails)
+  assert [end(host, timeout=60) for host in hosts] == [cli.AGAIN] * 2
+  (failed,) = failures(tmp_path / 'run')
+  assert failed['species'] == 0 and 'injected' in failed['reason']
+  assert failed['round'] == len(ledger(tmp_path / 'run'))
+  hosts = together(2, *given)
+  assert [end(host) for host in hosts] == [0, 0], hosts[0].err
+  assert ledger(tmp_path / 'run') == alone
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 Given to the fixture `launch` as a prelude, which runs before the command.
 """
 
+import itertools
 import os
 import pathlib
 import signal
@@ -10,7 +11,9 @@ import sys
 import threading
 import time
 
-from evo import faults
+import jax
+
+from evo import engine, faults, population
 
 _COUNTING = threading.Lock()  # Points are passed in several threads.
 
@@ -76,6 +79,65 @@ def strike_after(points, seconds):
   faults.hook = hook
 
 
+def fail_segment(nth, host=0, times=1, **structure):
+  """Has devices of a host report that they are out of memory.
+
+  Args:
+    nth: segment, counted from 1, that fails first.
+    host: whose devices.
+    times: segments in a row that fail.
+    **structure: values of parameters; only segments of such species count.
+  """
+  if int(os.environ.get('JAX_PROCESS_ID', 0)) == host:
+    numbers = range(nth, nth + times)
+    _disturb(numbers, structure, _run_out_of_memory)
+
+
+def hang_segment(nth):
+  """Has the nth segment, counted from 1, never come back."""
+  _disturb([nth], {}, lambda: time.sleep(10**6))
+
+
+def step_clock(nth, seconds):
+  """Sets the wall clock of Python where the nth point is passed."""
+  left, now = [nth], time.time
+
+  def hook(passed):
+    del passed
+    with _COUNTING:
+      left[0] -= 1
+
+  def stepped():
+    return now() + (seconds if left[0] <= 0 else 0)
+
+  faults.hook = hook
+  time.time = stepped
+  time.time_ns = lambda: int(1e9 * stepped())
+
+
+def _run_out_of_memory():
+  raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: injected')
+
+
+def _disturb(numbers, structure, happen):
+  """Lets something happen at segments of species with such a structure."""
+  dispatch, segment = engine.Engine._dispatch, population.Population.segment
+  count, working = itertools.count(1), {}
+
+  def dispatched(self, id):
+    working.clear()
+    working.update(self.catalogue.species[id].structure)
+    return dispatch(self, id)
+
+  def disturbed(self, slots):
+    if structure.items() <= working.items() and next(count) in numbers:
+      happen()
+    return segment(self, slots)
+
+  engine.Engine._dispatch = dispatched
+  population.Population.segment = disturbed
+
+
 def _send(number):
   """Sends this process a signal and does nothing before it has come."""
   os.kill(os.getpid(), number)
@@ -95,6 +157,8 @@ def note_writes(path):
       paths = [args[0]] if writes and not isinstance(args[0], int) else []
     else:
       paths = [args[i] for i in makers.get(event, ())]
+      if event in ('os.remove', 'os.rmdir') and args[1] != -1:
+        paths = []  # Relative to a folder that was opened before.
     for made in paths:
       file.write(f'{os.path.abspath(os.fsdecode(made))}\n')
 

@@ -44,7 +44,7 @@ def write(tmp_path, run, records):
     for record in records(*rounds):
       book.append(record)
     lines = [
-      json.dumps({'time': time, 'event': kind} | values)
+      json.dumps({'time': time, 'event': kind, 'round': 0} | values)
       for time, kind, values in events
     ]
     (tmp_path / 'events.jsonl').write_text('\n'.join(lines))
