@@ -21,7 +21,7 @@ class Log:
     Args:
       path: of the file, or of the folder of pieces where it is in a bucket.
     """
-    self._path = epath.Path(path)
+    self._path = storage.folder(path)
     self._store: storage.Store | None = None
     self._number, self._last = 0, storage.Found(b'', storage.ABSENT)
 
