@@ -43,11 +43,14 @@ setuptools.setup(
     'bench': ['ray[tune]>=2.40', TABLES, 'torch>=2.4'],
     'bayes': ['optuna>=5,<6'],
     'cuda': ['jax[cuda12]>=0.10.2,<0.12'],
+    # For --workdir=gs://BUCKET/FOLDER.
+    'gcs': ['gcsfs>=2026.9'],
     # On any x86-64 Linux machine it also brings the TPU compiler.
     'tpu': ['jax[tpu]>=0.10.2,<0.12; platform_machine == "x86_64"'],
     'test': [
-      'datapoint[bayes]',
+      'datapoint[bayes,gcs]',
       'chex>=0.1.90',
+      'gcp-storage-emulator>=2026.7',
       'hypothesis>=6.100',
       'jsonschema>=4.20',
       'pytest>=8',

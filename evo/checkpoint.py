@@ -23,7 +23,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
-from evo import disk, document, failure, faults, lull
+from evo import disk, document, failure, faults, lull, storage
 from evo import hosts as hosts_lib
 
 PyTree = Any
@@ -67,7 +67,9 @@ def read(
   try:
     return checkpointer.restore(directory, abstract)
   except Exception as error:  # Orbax raises what comes of it.
-    if isinstance(error, OSError) or failure.is_full(error):
+    if isinstance(error, OSError | failure.Outage):
+      raise
+    if failure.is_full(error) or failure.is_outage(error):
       raise
     why = ' '.join(str(error).split())[:200]
     raise failure.Differs(
@@ -103,7 +105,7 @@ class Checkpoints:
       hosts: of the run.
     """
     self._hosts = hosts or hosts_lib.Hosts()
-    self.directory = epath.Path(directory).resolve()  # As Orbax demands.
+    self.directory = storage.folder(directory)  # Orbax demands absolute paths.
     self.restores = 0
     self._recent_bytes = recent_bytes
     self._recent = collections.OrderedDict()
@@ -211,9 +213,9 @@ class Checkpoints:
       if path.name in stay:
         continue
       if path.is_dir():
-        path.rmtree()
+        path.rmtree(missing_ok=True)
       else:
-        path.unlink()
+        path.unlink(missing_ok=True)
       faults.point('checkpoint.within_remove')
 
   def _path(self, name: str) -> epath.Path:
@@ -263,8 +265,9 @@ class Checkpoints:
       seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)
       draft = self.directory / f'{place}.draft'
-      draft.write_text(json.dumps(seal))
-      draft.replace(self._path(name))
+      storage.publish(
+        self._path(name), json.dumps(seal), draft, 'checkpoint.before_replace'
+      )
       faults.point('checkpoint.after_seal')
 
   def _checkpointer(self) -> ocp.StandardCheckpointer:

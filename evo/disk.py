@@ -7,6 +7,8 @@ import shutil
 
 from etils import epath
 
+from evo import storage
+
 
 @dataclasses.dataclass(frozen=True)
 class Disk:
@@ -31,6 +33,8 @@ class Disk:
 
 def used(folder: epath.Path) -> int:
   """Bytes of all files below a folder, which need not be there."""
+  if storage.is_remote(folder):
+    return storage.size(folder)
   if not folder.exists():
     return 0
   total = 0
@@ -45,7 +49,7 @@ def require_room(folder: epath.Path, more: int) -> None:
   For libraries that fail late, at length and with threads that never end. Of
   remote storage nothing is asked.
   """
-  if '://' in str(folder):
+  if storage.is_remote(folder):
     return
   if shutil.disk_usage(folder).free < more:
     code = errno.ENOSPC

@@ -11,11 +11,11 @@ import json
 import time
 from typing import Any
 
-import tensorstore as ts
 from etils import epath
 
-from evo import document, failure, faults, form
+from evo import document, failure, faults, form, storage
 from evo import hosts as hosts_lib
+from evo import log as log_lib
 
 Record = dict[str, Any]
 _RECOVERY = (
@@ -31,7 +31,6 @@ _KINDS = {
     round=form.whole(), species=form.whole(), reason=form.text
   ),
 }
-_ABSENT = ts.KvStore.TimestampedStorageGeneration(generation=b'\x02').generation
 
 
 def encode(record: Record) -> bytes:
@@ -70,9 +69,10 @@ class Ledger:
     self._hosts = hosts or hosts_lib.Hosts()
     self.records: list[Record] = []
     self.digests: list[str] = []
-    self._store = None
-    for number in range(self._hosts.once(self._count)):
-      self._read(self._path(number))
+    self._store = storage.Store(directory)
+    names = map(_name, range(self._hosts.once(self._count)))
+    for name, found in self._store.read_all(names).items():
+      self._read(self._directory / name, found.content)
     self._hosts.same(self.digests[-1:], f'the ledger in {self._directory}')
 
   def append(self, record: Record) -> None:
@@ -131,11 +131,11 @@ class Ledger:
     return len(numbers)
 
   def _path(self, number: int) -> epath.Path:
-    return self._directory / f'{number:08d}.json'
+    return self._directory / _name(number)
 
-  def _read(self, path: epath.Path) -> None:
+  def _read(self, path: epath.Path, content: bytes) -> None:
     try:
-      record = document.parse(path.read_bytes(), 'a record')
+      record = document.parse(content, 'a record')
       own, previous = record.pop('digest'), record['previous']
       intact = digest(record) == own
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -155,24 +155,20 @@ class Ledger:
   def _commit(self, number: int, content: bytes) -> None:
     faults.point('ledger.before_append')
     self._hosts.fence()
-    if not self._create(number, content):
-      # Perhaps by who was taken over in that instant, who computed the same.
+    name = _name(number)
+    if not self._store.write(name, content, storage.ABSENT):
+      # Perhaps by who was taken over in that instant, who computed the same, or
+      # by this one, where the answer was lost.
       self._hosts.fence()
-      if self._path(number).read_bytes() != content:
+      if self._store.read(name).content != content:
         raise RuntimeError(
           f'{self._path(number)} was written by another process; this one stops'
         )
     faults.point('ledger.after_append')
 
-  def _create(self, number: int, content: bytes) -> bool:
-    if self._store is None:
-      self._directory.mkdir(parents=True, exist_ok=True)
-      spec = {'driver': 'file', 'path': f'{self._directory.resolve()}/'}
-      self._store = ts.KvStore.open(spec).result()
-    written = self._store.write(
-      f'{number:08d}.json', content, if_equal=_ABSENT
-    ).result()
-    return bool(written.generation)
+
+def _name(number: int) -> str:
+  return f'{number:08d}.json'
 
 
 class Events:
@@ -181,15 +177,13 @@ class Events:
   def __init__(
     self, path: epath.PathLike, hosts: hosts_lib.Hosts | None = None
   ):
-    self._path = epath.Path(path)
+    self._log = log_lib.Log(path)
     self._hosts = hosts or hosts_lib.Hosts()
 
   def read(self) -> list[Record]:
     """All events; a line torn by a crash, or spoilt, is left out."""
-    if not self._path.exists():
-      return []
     events = []
-    for line in self._path.read_bytes().splitlines():
+    for line in self._log.read().splitlines():
       try:
         event = document.parse(line, 'an event')
         _EVENT('event', event)
@@ -203,7 +197,4 @@ class Events:
     """Appends one event with the time of day."""
     if not self._hosts.first:
       return
-    self._path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps({'time': time.time(), 'event': kind} | values)
-    with self._path.open('a') as file:
-      file.write(line + '\n')
+    self._log.append(json.dumps({'time': time.time(), 'event': kind} | values))

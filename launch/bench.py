@@ -36,7 +36,7 @@ def main(argv: list[str]) -> None:
   with cli.input_errors():
     name = _name(argv[1:])
     nanogpt = _nanogpt()
-    workdir = pathlib.Path(flags.FLAGS['workdir'].value)
+    workdir = cli.workdir(flags.FLAGS['workdir'].value)
     if workdir.exists() and not workdir.is_dir():
       raise ValueError(f'--workdir={workdir} is a file; expected a folder')
   experiment.prepare_backend({'mesh': f'member:{experiment.cores()}'})

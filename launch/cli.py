@@ -6,6 +6,7 @@ code 2, before anything is written.
 
 import contextlib
 import difflib
+import functools
 import logging
 import os
 import pathlib
@@ -17,14 +18,17 @@ from typing import Any
 
 from absl import flags
 from absl import logging as absl_logging
+from etils import epath
 
-from evo import failure
+from evo import failure, storage
 
 PRESETS = pathlib.Path(__file__).parent / 'presets'
 SPACES = pathlib.Path(__file__).parent / 'spaces'
 
 BAD_INPUT = 2
 AGAIN = 42
+
+_LEAVING = threading.Lock()
 
 
 class InputError(Exception):
@@ -39,7 +43,7 @@ def input_errors() -> Iterator[None]:
   except BrokenPipeError:
     raise
   except (ValueError, OSError) as error:
-    if failure.is_full(error):
+    if failure.is_full(error) or failure.is_outage(error):
       raise
     raise InputError(_said(error)) from error
 
@@ -54,6 +58,8 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
   # XLA's loader reports machine features at length whenever it reads the
   # compilation cache.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  # Were TensorFlow installed, paths in a bucket would go through it.
+  os.environ.setdefault('EPATH_USE_TF', 'false')
   # Else it would make folders of its own in two other places of the home.
   os.environ.setdefault('MPLCONFIGDIR', str(cache() / 'matplotlib'))
   sys.unraisablehook = _print_own
@@ -85,10 +91,9 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
     line = again(error)
     if line is None and not isinstance(error, failure.Differs):
       raise
-    complain(line or str(error))
     sys.stdout.flush()
     # Threads of Orbax that wait for a save that failed would never end.
-    os._exit(AGAIN if line else BAD_INPUT)
+    leave(line or str(error), AGAIN if line else BAD_INPUT)
 
 
 def again(error: BaseException) -> str | None:
@@ -99,7 +104,32 @@ def again(error: BaseException) -> str | None:
     return f'{error}: the same command tries it once more at most'
   if failure.is_full(error):
     return 'no space is left; expected some: then the same command goes on'
+  if failure.is_outage(error) or isinstance(error, failure.Refused):
+    return str(error)
   return None
+
+
+def leave(line: str, code: int = AGAIN) -> None:
+  """Ends the process from any thread; by default the command may go on."""
+  _LEAVING.acquire()  # For ever: one reason is enough.
+  complain(line)
+  os._exit(code)
+
+
+@functools.cache
+def workdir(path: str) -> epath.Path:
+  """The folder of --workdir, which need not exist; its bucket has to answer.
+
+  Raises:
+    ValueError: it is no folder.
+    OSError: the bucket is not there, or not for this account.
+    failure.Outage: storage does not answer.
+  """
+  try:
+    storage.check(path)
+  except ValueError as error:
+    raise ValueError(f'--workdir={error}') from error
+  return epath.Path(path)
 
 
 def cache() -> pathlib.Path:

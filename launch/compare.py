@@ -9,11 +9,11 @@ trained from scratch on a fresh seed and scored on text that no search read.
 The same command again goes on where it stopped.
 """
 
-import pathlib
 import sys
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import (
   comparison,
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = _values()
-    workdir = pathlib.Path(given['workdir'])
+    workdir = cli.workdir(given['workdir'])
     files.check_workdir(workdir, _identity(given), 'comparison')
     if (workdir / 'STOP').exists():
       print(f'{workdir}/STOP is there from before: delete it to go on.')
@@ -85,7 +85,7 @@ def _compare(
   hosts: hosts_lib.Hosts,
 ) -> int:
   """The comparison in a workdir that is held; returns the exit code."""
-  workdir = pathlib.Path(given['workdir'])
+  workdir = cli.workdir(given['workdir'])
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, _identity(given), 'comparison')
@@ -108,13 +108,13 @@ def _identity(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   seeds: int,
   arms: list[contests.Arm],
   ground: contests.Contests,
   signals: stop_lib.StopSignals,
   hosts: hosts_lib.Hosts,
-  earlier: dict[pathlib.Path, comparison.Run],
+  earlier: dict[epath.Path, comparison.Run],
 ) -> list[comparison.Run]:
   """All runs, seed by seed; those of before are not run again."""
   runs: list[comparison.Run] = []
@@ -136,7 +136,7 @@ def _run(
   return runs
 
 
-def _earlier(workdir: pathlib.Path) -> dict[pathlib.Path, comparison.Run]:
+def _earlier(workdir: epath.Path) -> dict[epath.Path, comparison.Run]:
   """Runs that ended before, by their files.
 
   Raises:
@@ -166,7 +166,7 @@ def _comparable(runs: list[comparison.Run], arms: list[contests.Arm]) -> bool:
 
 
 def _report(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   given: dict[str, Any],
   metric: str,
   runs: list[comparison.Run],

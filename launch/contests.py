@@ -1,9 +1,10 @@
 """Contests of a comparison: on text, or on a function that costs nothing."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from etils import epath
 
 from evo import bounds as bounds_lib
 from evo import campaign as campaign_lib
@@ -11,8 +12,8 @@ from evo import comparison, contest, phases, simulation, strategies
 from evo import hosts as hosts_lib
 from evo import strategy as strategy_lib
 from evo import task as task_lib
+from launch import cli, files, settings
 from launch import experiment as experiment_lib
-from launch import files, settings
 from models import language_model
 
 TEXT = 'text'
@@ -57,7 +58,7 @@ class Contests(Protocol):
     self,
     arm: Arm,
     seed: int,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     stop: Stop,
     observe: Observe,
   ) -> comparison.Run | None:
@@ -94,13 +95,13 @@ class OnText:
     self.metric, self.slots = self._trainee.metric, given['population']
 
   def check(self, arm: Arm) -> None:
-    self._build(arm, 0, pathlib.Path(self._given['workdir']))
+    self._build(arm, 0, cli.workdir(self._given['workdir']))
 
   def run(
     self,
     arm: Arm,
     seed: int,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     stop: Stop,
     observe: Observe,
   ) -> comparison.Run | None:
@@ -134,7 +135,7 @@ class OnText:
     return contest.run(campaign, arm.name, seed)
 
   def _build(
-    self, arm: Arm, seed: int, workdir: pathlib.Path
+    self, arm: Arm, seed: int, workdir: epath.Path
   ) -> tuple[experiment_lib.Experiment, dict[str, Any]]:
     """What an arm searches with, and the flags that say so."""
     own = {'strategy': arm.strategy, 'seed': seed, 'workdir': str(workdir)}
@@ -169,7 +170,7 @@ class OnTask:
     self,
     arm: Arm,
     seed: int,
-    workdir: pathlib.Path,
+    workdir: epath.Path,
     stop: Stop,
     observe: Observe,
   ) -> comparison.Run | None:

@@ -1,17 +1,16 @@
 """What a run leaves for others: a configuration and its weights."""
 
-import pathlib
-
 import orbax.checkpoint as ocp
+from etils import epath
 
-from evo import checkpoint, faults
+from evo import checkpoint, faults, storage
 from evo import member as member_lib
 from launch import experiment as experiment_lib
 from launch import files
 
 
 def write(
-  folder: pathlib.Path,
+  folder: epath.Path,
   experiment: experiment_lib.Experiment,
   configuration: member_lib.Configuration,
   kept: member_lib.Weights,
@@ -26,7 +25,7 @@ def write(
     configuration: of the member at its end.
     kept: its state.
   """
-  folder = folder.resolve()  # As Orbax demands.
+  folder = storage.folder(folder)  # Orbax demands absolute paths.
   space = experiment.space
   weights = experiment.trainee.trained_weights(
     space.structure(configuration),
@@ -38,8 +37,10 @@ def write(
   folder.mkdir(parents=True, exist_ok=True)
   faults.point('export.before_weights')
   checkpoint.require_room(folder, weights)
+  # Told to replace them, Orbax would ask more of a bucket than it needs to.
+  (folder / 'weights').rmtree(missing_ok=True)
   alone = ocp.options.MultiprocessingOptions(active_processes={0})
   with ocp.StandardCheckpointer(multiprocessing_options=alone) as checkpointer:
-    checkpointer.save(folder / 'weights', weights, force=True)
+    checkpointer.save(folder / 'weights', weights)
   faults.point('export.after_weights')
   files.write_json(folder / 'configuration.json', configuration)

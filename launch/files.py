@@ -2,10 +2,11 @@
 
 import json
 import os
-import pathlib
 from typing import Any
 
-from evo import faults
+from etils import epath
+
+from evo import faults, storage
 from launch import description, owner
 
 # What may lie there before run.json does: a draft is what a write leaves that
@@ -22,7 +23,7 @@ _LARGEST = {'.json': 1 << 26, '.jsonl': 1 << 30, '.txt': 1 << 26}
 
 
 def check_workdir(
-  workdir: pathlib.Path, identity: dict[str, Any], noun: str
+  workdir: epath.Path, identity: dict[str, Any], noun: str
 ) -> None:
   """Refuses a folder that holds something else, or another run.
 
@@ -55,7 +56,7 @@ def check_workdir(
       )
 
 
-def check_kinds(workdir: pathlib.Path) -> None:
+def check_kinds(workdir: epath.Path) -> None:
   """Refuses a workdir that holds anything but files and folders.
 
   Links could lead out of it, what is no file could be read for ever, and what is
@@ -80,7 +81,7 @@ def check_kinds(workdir: pathlib.Path) -> None:
         )
 
 
-def check_unchanged(workdir: pathlib.Path, made_of: dict[str, Any]) -> None:
+def check_unchanged(workdir: epath.Path, made_of: dict[str, Any]) -> None:
   """Refuses to go on with a run that was made of something else.
 
   Args:
@@ -102,7 +103,7 @@ def check_unchanged(workdir: pathlib.Path, made_of: dict[str, Any]) -> None:
       )
 
 
-def read_run(workdir: pathlib.Path) -> dict[str, Any]:
+def read_run(workdir: epath.Path) -> dict[str, Any]:
   """The content of a search's run.json.
 
   Raises:
@@ -119,10 +120,9 @@ def read_run(workdir: pathlib.Path) -> dict[str, Any]:
   )
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def write_json(path: epath.Path, value: Any) -> None:
   """Replaces a file at once, so that no reader sees half of it."""
-  draft = path.with_suffix('.draft')
-  draft.write_text(json.dumps(value, indent=1, allow_nan=False) + '\n')
-  faults.point(f'{path.name}.before_replace')
-  draft.replace(path)
+  text = json.dumps(value, indent=1, allow_nan=False) + '\n'
+  point = f'{path.name}.before_replace'
+  storage.publish(path, text, path.with_suffix('.draft'), point)
   faults.point(f'{path.name}.after_replace')

@@ -19,10 +19,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-import tensorstore as ts
 from etils import epath
 
-from evo import document, faults, form
+from evo import document, failure, faults, form, storage
 from evo import hosts as hosts_lib
 from launch import cli
 
@@ -102,7 +101,7 @@ class Holder:
 class Owner:
   """Holds a workdir for this process."""
 
-  def __init__(self, workdir: pathlib.Path):
+  def __init__(self, workdir: epath.Path):
     """Touches nothing yet.
 
     Args:
@@ -110,7 +109,7 @@ class Owner:
     """
     self._workdir, self._me = workdir, Holder.here()
     self._over = threading.Event()
-    self._store = _open(workdir)
+    self._store = storage.Store(workdir)
 
   def acquire(self) -> None:
     """Begins to hold the workdir; watches for a while who holds it.
@@ -118,8 +117,10 @@ class Owner:
     Raises:
       ValueError: another process does, and works.
     """
-    while not self._write(self._me, self._vacant()):
-      pass  # Somebody else was faster; who works by now is left alone.
+    # Again if somebody else was faster; who works by now is left alone. It may
+    # also be that only the answer was lost.
+    while not self._write(self._me, self._vacant()) and not self._generation():
+      pass
     faults.point('owner.acquired')
     threading.Thread(target=self._beat, daemon=True).start()
 
@@ -143,27 +144,27 @@ class Owner:
   def _vacant(self) -> bytes:
     """The generation of what may be replaced, after a watch if need be."""
     while True:
-      found = self._store.read(NAME).result()
-      holder = _parse(found.value)
+      found = self._store.read(NAME)
+      holder = _parse(found.content)
       works = holder.works() if holder else None
-      if not found.value or works is False:
-        return found.stamp.generation
+      if not found.content or works is False:
+        return found.generation
       if works:
         raise ValueError(_refusal(self._workdir, holder))
       after = self._watch(found, holder)
-      if after.value == found.value:
-        return found.stamp.generation
-      later = _parse(after.value)
+      if after.content == found.content:
+        return found.generation
+      later = _parse(after.content)
       if holder and later and later.is_(holder):
         raise ValueError(_refusal(self._workdir, later))
 
   def _watch(
-    self, found: ts.KvStore.ReadResult, holder: Holder | None
-  ) -> ts.KvStore.ReadResult:
+    self, found: storage.Found, holder: Holder | None
+  ) -> storage.Found:
     """What stands there once it is another, or its time is over."""
     begin, after, told = time.monotonic(), found, False
     while (
-      after.value == found.value
+      after.content == found.content
       and (waited := time.monotonic() - begin) < PATIENCE
     ):
       if waited > PATIENCE / 3 and not told:
@@ -174,7 +175,7 @@ class Owner:
           file=sys.stderr,
         )
       time.sleep(min(1.0, PATIENCE / 10))
-      after = self._store.read(NAME).result()
+      after = self._store.read(NAME)
     return after
 
   def _beat(self) -> None:
@@ -182,29 +183,32 @@ class Owner:
     beat = 0
     while not self._over.wait(EVERY):
       beat += 1
-      # Where storage refuses, a beat is missed. The loop hears of it by itself.
-      with contextlib.suppress(Exception):
+      try:
         if not (mine := self._generation()):
           return
         self._write(dataclasses.replace(self._me, beat=beat), mine)
+      except failure.Outage as error:
+        # The loop may be within a library that would wait for much longer.
+        cli.leave(str(error))
+      except Exception:
+        pass  # A beat is missed. The loop hears of it by itself.
 
   def _generation(self) -> bytes:
     """Of what stands there, if this process wrote it; empty if not."""
-    found = self._store.read(NAME).result()
-    holder = _parse(found.value)
-    return found.stamp.generation if holder and holder.is_(self._me) else b''
+    found = self._store.read(NAME)
+    holder = _parse(found.content)
+    return found.generation if holder and holder.is_(self._me) else b''
 
   def _write(self, holder: Holder | None, generation: bytes) -> bool:
     """Replaces one generation, or removes it; False if another stands there."""
     content = None
     if holder:
       content = json.dumps(dataclasses.asdict(holder), indent=1).encode()
-    written = self._store.write(NAME, content, if_equal=generation).result()
-    return bool(written.generation)
+    return bool(self._store.write(NAME, content, generation))
 
 
 @contextlib.contextmanager
-def hold(workdir: pathlib.Path, hosts: hosts_lib.Hosts) -> Iterator[None]:
+def hold(workdir: epath.Path, hosts: hosts_lib.Hosts) -> Iterator[None]:
   """Holds a workdir, for all hosts, as long as nobody takes it over.
 
   Let go of where all went well, or nothing was begun. Otherwise something may
@@ -229,6 +233,8 @@ def hold(workdir: pathlib.Path, hosts: hosts_lib.Hosts) -> Iterator[None]:
   except cli.InputError:
     owner.release()
     raise
+  except failure.Outage:
+    raise
   except Exception:
     owner.check()  # Whatever went wrong, that would be why.
     raise
@@ -238,26 +244,21 @@ def hold(workdir: pathlib.Path, hosts: hosts_lib.Hosts) -> Iterator[None]:
 
 def read(workdir: epath.PathLike) -> Holder | None:
   """Who holds a workdir; None if nobody does that can be told."""
-  return _parse(_open(workdir).read(NAME).result().value)
+  return _parse(storage.Store(workdir).read(NAME).content)
 
 
-def look(workdir: pathlib.Path) -> None:
+def look(workdir: epath.Path) -> None:
   """Raises ValueError if a process is known to work on a workdir."""
   holder = read(workdir)
   if holder and holder.works():
     raise ValueError(_refusal(workdir, holder))
 
 
-def _refusal(workdir: pathlib.Path, holder: Holder) -> str:
+def _refusal(workdir: epath.Path, holder: Holder) -> str:
   return (
     f'--workdir={workdir} is held by {holder}; expected one search at a time, or'
     ' another --workdir'
   )
-
-
-def _open(workdir: epath.PathLike) -> ts.KvStore:
-  spec = {'driver': 'file', 'path': f'{epath.Path(workdir).resolve()}/'}
-  return ts.KvStore.open(spec).result()
 
 
 def _parse(content: bytes) -> Holder | None:

@@ -10,7 +10,6 @@ talk to each other, and an estimate of the speed, see `evo/estimate.py`.
 """
 
 import math
-import pathlib
 import sys
 from typing import Any
 
@@ -38,7 +37,7 @@ def main(argv: list[str]) -> int:
   with cli.input_errors():
     given = settings.values()
     topology = topology_lib.parse(flags.FLAGS['topology'].value)
-    workdir = pathlib.Path(given['workdir'])
+    workdir = cli.workdir(given['workdir'])
     files.check_workdir(workdir, {}, 'search')
     topology_lib.prepare_backend(topology)
     space = experiment_lib.load_space(given)

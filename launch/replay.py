@@ -8,11 +8,11 @@ schedule has to do without the copies. Beside it stand the member's last
 configuration, from start to end, and the baseline.
 """
 
-import pathlib
 import sys
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import document, form, verification
 from evo import ledger as ledger_lib
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
   del argv
   values = flags.FLAGS
   with cli.input_errors():
-    workdir = pathlib.Path(values.workdir)
+    workdir = cli.workdir(values.workdir)
     run = files.read_run(workdir)
     records = ledger_lib.Ledger(workdir / 'ledger').records
     record_lib.check(records, run['segments'])
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
 
 
 def _finished(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   member: int | None,
   records: list[dict[str, Any]],
   run: dict[str, Any],
@@ -142,7 +142,7 @@ def _value(
 
 
 def _read_value(
-  path: pathlib.Path, run: dict[str, Any], seeds: int
+  path: epath.Path, run: dict[str, Any], seeds: int
 ) -> dict[str, Any]:
   """A replay.json that stands, as far as its summary goes.
 

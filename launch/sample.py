@@ -3,14 +3,12 @@
 python -m launch.sample --workdir=runs/quick --prompt='def '
 """
 
-import pathlib
-
 import jax
 import orbax.checkpoint as ocp
 from absl import flags
 from etils import epath
 
-from evo import checkpoint, document, form
+from evo import checkpoint, document, form, storage
 from launch import cli, files
 from launch import experiment as experiment_lib
 from models import hyperparameters, sampling, transformer
@@ -21,7 +19,7 @@ def main(argv: list[str]) -> None:
   del argv
   values = flags.FLAGS
   with cli.input_errors():
-    workdir = pathlib.Path(values.workdir)
+    workdir = cli.workdir(values.workdir)
     given = files.read_run(workdir)['flags']
     configuration = _configuration(workdir)
     experiment_lib.prepare_backend(given)
@@ -42,7 +40,7 @@ def main(argv: list[str]) -> None:
   print(values.prompt + text)
 
 
-def _configuration(workdir: pathlib.Path) -> dict:
+def _configuration(workdir: epath.Path) -> dict:
   path = workdir / 'champion' / 'configuration.json'
   if not path.exists():
     raise ValueError(
@@ -52,12 +50,12 @@ def _configuration(workdir: pathlib.Path) -> dict:
   return document.read(path, 'a configuration', form.mapping(form.scalar))
 
 
-def _weights(workdir: pathlib.Path, structure) -> dict:
+def _weights(workdir: epath.Path, structure) -> dict:
   abstract = jax.eval_shape(
     lambda: transformer.init_weights(structure, 0, hyperparameters.complete({}))
   )
   with ocp.StandardCheckpointer() as checkpointer:
-    folder = epath.Path(workdir / 'champion' / 'weights').resolve()
+    folder = storage.folder(workdir / 'champion' / 'weights')
     return checkpoint.read(checkpointer, folder, abstract)
 
 

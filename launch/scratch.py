@@ -1,7 +1,8 @@
 """Runs from scratch on paired seeds, for commands that do nothing else."""
 
 import math
-import pathlib
+
+from etils import epath
 
 from evo import bounds as bounds_lib
 from evo import gate, statistics, verification
@@ -17,7 +18,7 @@ Losses = list[float | None]
 
 def make_loop(
   experiment: experiment_lib.Experiment,
-  folder: pathlib.Path,
+  folder: epath.Path,
   kept: frozenset[member_lib.Weights] = frozenset(),
 ) -> loop_lib.Loop:
   """A loop without bounds that a signal or a file STOP ends.

@@ -9,7 +9,6 @@ again goes on where it stopped, or says that it is finished.
 """
 
 import functools
-import pathlib
 import signal
 import sys
 
@@ -71,14 +70,14 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = settings.values()
-  stop = stop_lib.StopSignals(pathlib.Path(given['workdir']))
+  stop = stop_lib.StopSignals(cli.workdir(given['workdir']))
   with cluster_lib.join(given['distributed'], stop) as cluster:
     return _run(given, cluster)
 
 
 def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
   """The search on all hosts; the first one reads, writes and speaks."""
-  workdir, hosts = pathlib.Path(given['workdir']), cluster.hosts
+  workdir, hosts = cli.workdir(given['workdir']), cluster.hosts
   with cli.input_errors():
     answer = hosts.once(lambda: _nothing_to_do(workdir, given))
     if answer is not None:
@@ -111,7 +110,7 @@ def _search(
   make: Callable[..., campaign_lib.Campaign],
 ) -> int:
   """The search in a workdir that is held; returns the exit code."""
-  workdir, hosts = pathlib.Path(given['workdir']), experiment.engine.hosts
+  workdir, hosts = cli.workdir(given['workdir']), experiment.engine.hosts
   display = display_lib.Display(run['metric'], quiet=not hosts.first)
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
@@ -133,14 +132,14 @@ def _search(
   return cli.AGAIN if again else 0
 
 
-def _check_unchanged(workdir: pathlib.Path, run: dict[str, Any]) -> None:
+def _check_unchanged(workdir: epath.Path, run: dict[str, Any]) -> None:
   """Raises ValueError if a run that goes on was made of something else."""
   made_of = {name: run[name] for name in ('data_digest', 'space')}
   files.check_unchanged(workdir, made_of)
 
 
 def _finish(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   given: dict[str, Any],
   run: dict[str, Any],
   experiment: experiment_lib.Experiment,
@@ -163,7 +162,7 @@ def _finish(
   )
 
 
-def _nothing_to_do(workdir: pathlib.Path, given: dict[str, Any]) -> str | None:
+def _nothing_to_do(workdir: epath.Path, given: dict[str, Any]) -> str | None:
   """What to say where there is nothing to search, after a look at the workdir.
 
   Raises:
@@ -239,7 +238,7 @@ def _bounds(
     settings.require(
       given, 'max_disk_gb', room, f'more than {least:.2g}, three checkpoints'
     )
-    folder = epath.Path(given['workdir'])
+    folder = cli.workdir(given['workdir'])
     disk = disk_lib.Disk(folder, 1e9 * given['max_disk_gb'])
   return bounds_lib.Bounds(
     given['max_members'] or None, given['max_flops'], given['max_minutes'], disk
@@ -247,7 +246,7 @@ def _bounds(
 
 
 def _report(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   given: dict[str, Any],
   run: dict[str, Any],
   experiment: experiment_lib.Experiment,
@@ -299,7 +298,7 @@ def _report(
 
 
 def _export_stack(
-  workdir: pathlib.Path,
+  workdir: epath.Path,
   space: space_lib.Space,
   improvements: dict[str, Any],
 ) -> None:
@@ -309,9 +308,8 @@ def _export_stack(
     return
   files.write_json(workdir / 'stack.json', stack)
   folder = workdir / 'without'
-  folder.mkdir(exist_ok=True)
-  for old in folder.iterdir():
-    old.unlink()  # Of an earlier stack.
+  folder.rmtree(missing_ok=True)  # Of an earlier stack.
+  folder.mkdir()
   for name in ablation.changes(space, stack):
     left = space.canonical(stack | {name: space.baseline[name]})
     files.write_json(folder / f'{name}.json', left)
@@ -328,7 +326,7 @@ def _seconds(
   return found
 
 
-def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
+def _finished(workdir: epath.Path, given: dict[str, Any]) -> bool:
   path = workdir / 'result.json'
   if not path.exists():
     return False
@@ -339,7 +337,7 @@ def _finished(workdir: pathlib.Path, given: dict[str, Any]) -> bool:
   return same and result['stop_reason'] in _FINAL
 
 
-def _locked_read(workdir: pathlib.Path) -> bool:
+def _locked_read(workdir: epath.Path) -> bool:
   """Whether the headline was read, which is done once and last."""
   path = workdir / 'improvements.json'
   if not path.exists():
@@ -347,7 +345,7 @@ def _locked_read(workdir: pathlib.Path) -> bool:
   return wording.locked_read(description.read_improvements(path))
 
 
-def _further(workdir: pathlib.Path) -> str:
+def _further(workdir: epath.Path) -> str:
   """How a finished search could go on."""
   if _locked_read(workdir):
     return 'its locked split was read: another --workdir begins a new campaign'

@@ -4,13 +4,12 @@ Defaults are the quick preset. All flags but the bounds and the mesh identify
 a run: a workdir holds one run, and the same command goes on with it.
 """
 
-import pathlib
 from typing import Any
 
 from absl import flags
 
 from evo import strategies
-from launch import description
+from launch import cli, description
 
 # May change when a run is resumed.
 CHANGEABLE = (
@@ -45,7 +44,11 @@ def define() -> None:
   """Defines the flags of `launch.search`."""
   string, integer = flags.DEFINE_string, flags.DEFINE_integer
   number = flags.DEFINE_float
-  string('workdir', 'runs/quick', 'Where everything of the run is written.')
+  string(
+    'workdir',
+    'runs/quick',
+    'Where everything of the run is written; also gs://BUCKET/FOLDER, with the extra gcs.',
+  )
   define_members()
   string('strategy', 'evolution', f'One of {", ".join(strategies.NAMES)}.')
   integer('max_members', 24, 'Members to train to their end; 0 is no bound.')
@@ -166,7 +169,7 @@ def _campaign(given: dict[str, Any]) -> dict[str, Any]:
   """What flags that were not given are: a whole campaign's, or the run's."""
   names = ('phases', 'confirm_seeds')
   unset = [name for name in names if flags.FLAGS[name].using_default_value]
-  path = pathlib.Path(given['workdir']) / 'run.json'
+  path = cli.workdir(given['workdir']) / 'run.json'
   if path.exists():
     # A larger bound must not make another run of it.
     before = description.read(path.parent)['flags']

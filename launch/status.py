@@ -243,7 +243,7 @@ def main(argv: list[str]) -> int:
   """Prints where the run of --workdir stands."""
   del argv
   with cli.input_errors():
-    state = read(flags.FLAGS.workdir)
+    state = read(cli.workdir(flags.FLAGS.workdir))
   print(describe(state, time.time()))
   return 0
 

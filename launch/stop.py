@@ -1,20 +1,37 @@
 """Reasons to stop at the end of a round: signals and a file."""
 
-import pathlib
+import contextlib
 import signal
 import sys
+import threading
+import time
 from typing import Any
 
+from etils import epath
+
+from evo import failure, storage
 from launch import cli
 
 SIGTERM = 'sigterm'
+
+# Seconds between two looks at a bucket.
+_EVERY = 5.0
 
 
 class StopSignals:
   """Catches Ctrl-C and SIGTERM; a second one stops at once."""
 
-  def __init__(self, workdir: pathlib.Path):
-    self._file = workdir / 'STOP'
+  def __init__(self, workdir: epath.Path):
+    """Begins to catch them.
+
+    Args:
+      workdir: where the file is looked for; in a bucket by a thread of its own,
+        for whoever asks must not wait for storage.
+    """
+    self._file, self._there = workdir / 'STOP', False
+    self._remote = storage.is_remote(workdir)
+    if self._remote:
+      threading.Thread(target=self._look, daemon=True).start()
     self._reason: str | None = None
     signal.signal(signal.SIGINT, self._catch)
     signal.signal(signal.SIGTERM, self._catch)
@@ -22,7 +39,17 @@ class StopSignals:
 
   def reason(self) -> str | None:
     """`sigterm`, `interrupted`, `stop_file` or None."""
-    return self._reason or ('stop_file' if self._file.exists() else None)
+    if self._reason:
+      return self._reason
+    there = self._there if self._remote else self._file.exists()
+    return 'stop_file' if there else None
+
+  def _look(self) -> None:
+    while not self._there:
+      time.sleep(_EVERY)
+      # Where storage does not answer, the loop hears of it by itself.
+      with contextlib.suppress(failure.Outage, OSError):
+        self._there = self._file.exists()
 
   def _catch(self, number: int, frame: Any) -> None:
     del frame

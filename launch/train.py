@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from absl import flags
+from etils import epath
 
 from evo import document, form, statistics, verification
 from evo import engine as engine_lib
@@ -47,7 +48,7 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = _values()
-    workdir = pathlib.Path(given['workdir'])
+    workdir = cli.workdir(given['workdir'])
     files.check_workdir(workdir, settings.identity(given), 'training')
     space, arms = _arms(given)
     run = _describe(given, space, arms)
@@ -79,7 +80,7 @@ def _train(
   plan: str,
 ) -> int:
   """The training in a workdir that is held; returns the exit code."""
-  workdir, kept = pathlib.Path(given['workdir']), (_FIRST, given['segments'])
+  workdir, kept = cli.workdir(given['workdir']), (_FIRST, given['segments'])
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, settings.identity(given), 'training')
@@ -292,7 +293,7 @@ def _compared(losses: dict[str, scratch.Losses]) -> dict[str, Any]:
   return {'gain': gain, 'wins': wins}
 
 
-def _read_value(path: pathlib.Path, given: dict[str, Any]) -> dict[str, Any]:
+def _read_value(path: epath.Path, given: dict[str, Any]) -> dict[str, Any]:
   """A train.json that stands, as far as its summary goes.
 
   Raises:

@@ -3,6 +3,7 @@
 import subprocess
 from concurrent import futures
 
+import buckets
 import jax
 import pytest
 
@@ -129,6 +130,21 @@ def describe():
     }
 
   return make
+
+
+@pytest.fixture(scope='session')
+def _server():
+  with buckets.serving() as server:
+    yield server
+
+
+@pytest.fixture
+def bucket(_server, monkeypatch):
+  """An empty bucket, `gs://bucket`, of this process and those it starts."""
+  _server.clear()
+  for name, value in buckets.env(_server.url).items():
+    monkeypatch.setenv(name, value)
+  return _server
 
 
 @pytest.fixture

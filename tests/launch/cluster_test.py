@@ -105,6 +105,14 @@ def test_two_hosts_write_the_ledger_of_one(together, alone, flags, tmp_path):
   assert (workdir / 'champion/weights').exists()
 
 
+@pytest.mark.slow
+def test_so_they_do_in_a_bucket(together, alone, flags, bucket):
+  hosts = together(2, *flags, '--workdir=gs://bucket/run')
+  assert [end(host) for host in hosts] == [0, 0], hosts[1].err
+  assert [bucket.content(n) for n in bucket.names('run/ledger/')] == alone
+  assert bucket.names('run/champion/weights/')
+
+
 def test_where_another_process_holds_the_workdir_all_hosts_are_refused(
   together, flags, tmp_path
 ):

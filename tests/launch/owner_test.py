@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from evo import hosts as hosts_lib
+from evo import storage
 from launch import cli
 from launch import owner as owner_lib
 
@@ -215,6 +217,28 @@ def test_the_fence_is_asked_before_a_record_is_written(tmp_path, held_by):
   assert len(list((tmp_path / 'ledger').iterdir())) == 1
 
 
+def test_who_holds_it_though_the_answer_was_lost_goes_on(bucket, here):
+  bucket.lose_every = 1
+  owner = acquired('gs://bucket/run')
+  owner.check()
+  assert owner_lib.read('gs://bucket/run').is_(here)
+  bucket.lose_every = 1
+  owner.release()
+  assert bucket.names() == []
+
+
+def test_where_storage_is_out_for_long_the_process_is_to_be_started_again(
+  bucket, monkeypatch
+):
+  left = threading.Event()
+  monkeypatch.setattr(storage, 'PATIENCE', 1.0)
+  monkeypatch.setattr(storage, '_LATE', 0.1)
+  monkeypatch.setattr(cli, 'leave', lambda line: left.set())
+  acquired('gs://bucket/run')
+  bucket.status = 503
+  assert left.wait(5)
+
+
 def race(folder, start, results):
   """Tries to hold one workdir after the other, at once with all others."""
   for number in range(RACES):
@@ -228,16 +252,21 @@ def race(folder, start, results):
   start.wait()
 
 
-def test_of_many_that_race_exactly_one_goes_on(tmp_path, here):
+@pytest.mark.parametrize('where', ['disk', 'bucket'])
+def test_of_many_that_race_exactly_one_goes_on(tmp_path, here, where, request):
+  folder = storage.folder(tmp_path)
+  if where == 'bucket':
+    request.getfixturevalue('bucket')
+    folder = storage.folder('gs://bucket/races')
   context = multiprocessing.get_context('spawn')
   for number in range(0, RACES, 2):  # Half of them for a dead one's place.
-    (tmp_path / str(number)).mkdir()
+    (folder / str(number)).mkdir(parents=True)
     dead = dataclasses.replace(here, boot='an earlier one')
     content = json.dumps(dataclasses.asdict(dead))
-    (tmp_path / str(number) / 'owner.json').write_text(content)
+    (folder / str(number) / 'owner.json').write_text(content)
   start, results = context.Barrier(RACERS), context.Queue()
   racers = [
-    context.Process(target=race, args=(tmp_path, start, results))
+    context.Process(target=race, args=(folder, start, results))
     for _ in range(RACERS)
   ]
   for racer in racers:
@@ -250,4 +279,4 @@ def test_of_many_that_race_exactly_one_goes_on(tmp_path, here):
     (winner,) = [end for end in ends if isinstance(end, int)]
     refused = [end for end in ends if isinstance(end, str)]
     assert all(f'held by process {winner} on' in end for end in refused)
-    assert owner_lib.read(tmp_path / str(number)).pid == winner
+    assert owner_lib.read(folder / str(number)).pid == winner
