@@ -67,7 +67,9 @@ def read(
   try:
     return checkpointer.restore(directory, abstract)
   except Exception as error:  # Orbax raises what comes of it.
-    if isinstance(error, OSError) or failure.is_full(error):
+    if isinstance(error, OSError | failure.Outage):
+      raise
+    if failure.is_full(error) or failure.is_outage(error):
       raise
     why = ' '.join(str(error).split())[:200]
     raise failure.Differs(

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Iterator
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -49,23 +50,27 @@ class Refused(OSError):
 
 def is_outage(error: BaseException | None) -> bool:
   """Whether an error, or one behind it, says that storage does not answer."""
-  while error is not None:
-    # TensorStore's errors are all of one kind.
-    if isinstance(error, Outage) or 'retry attempts failed' in str(error):
-      return True
-    error = error.__cause__ or error.__context__
-  return False
+  # TensorStore's errors are all of one kind.
+  return any(
+    isinstance(each, Outage) or 'retry attempts failed' in str(each)
+    for each in _chain(error)
+  )
 
 
 def is_full(error: BaseException | None) -> bool:
   """Whether an error, or one behind it, says that storage is full."""
-  # Libraries of C++ have their own errors, with the system's text in them. What
-  # is raised again can be behind itself.
+  for each in _chain(error):
+    number = each.errno if isinstance(each, OSError) else None
+    # Libraries of C++ have their own errors, with the system's text in them.
+    if number in _FULL or any(os.strerror(n) in str(each) for n in _FULL):
+      return True
+  return False
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+  """An error and those behind it; one raised again can be behind itself."""
   seen = set()
   while error is not None and id(error) not in seen:
+    yield error
     seen.add(id(error))
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _FULL or any(os.strerror(n) in str(error) for n in _FULL):
-      return True
     error = error.__cause__ or error.__context__
-  return False

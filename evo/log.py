@@ -26,13 +26,15 @@ class Log:
     self._number, self._last = 0, storage.Found(b'', storage.ABSENT)
 
   def read(self) -> str:
-    """All of it; empty where nothing was appended."""
+    """All of it, as far as it is text; empty where nothing was appended."""
     if not self._path.exists():
       return ''
     if not storage.is_remote(self._path):
-      return self._path.read_text()
+      return self._path.read_bytes().decode(errors='replace')
     found = storage.Store(self._path).read_all(self._pieces())
-    return b''.join(piece.content for piece in found.values()).decode()
+    return b''.join(piece.content for piece in found.values()).decode(
+      errors='replace'
+    )
 
   def append(self, line: str) -> None:
     """Appends a line without its end; no other one is the same."""

@@ -110,7 +110,7 @@ def again(error: BaseException) -> str | None:
 
 
 def leave(line: str, code: int = AGAIN) -> None:
-  """Ends the process from any thread, saying in one line why."""
+  """Ends the process from any thread; by default the command may go on."""
   _LEAVING.acquire()  # For ever: one reason is enough.
   complain(line)
   os._exit(code)

@@ -106,6 +106,22 @@ def attempt(name, count, base, folder, home):
   tries()
 
 
+def commands():
+  """Each command and its flags, once."""
+  return dict.fromkeys(
+    (case.command, tuple(case.flags)) for case in cases.CASES.values()
+  )
+
+
+@pytest.mark.parametrize('lost', [(), ('run/result.json', 'run/replays')])
+def test_what_is_sound_is_taken(base, home, tmp_path, lost):
+  shutil.copytree(base, tmp_path / 'work')
+  cases.take(tmp_path / 'work', lost)
+  for command, flags in commands():
+    answer = hostile.ask(command, flags, tmp_path / 'work', home, stub=True)
+    assert answer.code == 0 and 'error' not in answer.err, answer.err
+
+
 @pytest.mark.parametrize('name', cases.CASES)
 def test_spoilt_input_is_refused_in_one_line_or_does_no_harm(
   name, base, home, tmp_path
