@@ -174,7 +174,7 @@ def _nothing_to_do(workdir: epath.Path, given: dict[str, Any]) -> str | None:
   if (workdir / 'STOP').exists():
     return f'{workdir}/STOP is there from before: delete it to go on.\n'
   if _finished(workdir, given):
-    summary = (workdir / 'summary.txt').read_text(errors='replace')
+    summary = (workdir / 'summary.txt').read_bytes().decode(errors='replace')
     return f'{workdir} is finished; {_further(workdir)}.\n\n{summary}'
   owner.look(workdir)
   return None
