@@ -17,7 +17,7 @@ from launch.benchmarks import peer, recipe
 from launch.benchmarks.figure import Figure, Observe
 from launch.benchmarks.options import Options
 
-MINUTES = 15
+MINUTES = 25
 POPULATION = 8
 VARIED = ('learning_rate', 'weight_decay', 'beta2')
 _INTERVALS = (20, 50, 100, 200)

@@ -8,7 +8,7 @@ from launch.benchmarks import commands
 from launch.benchmarks.figure import Figure, Observe, in_turn
 from launch.benchmarks.options import Options
 
-MINUTES = 3
+MINUTES = 4
 _TURNS = 5
 
 
