@@ -31,6 +31,7 @@ class Clock:
     rounds = [event for event in events.read() if event['event'] in timed]
     self._before = rounds[-1] if rounds else {}
     self._first_dispatch: float | None = None
+    self._compiling = 0.0  # Seconds by then.
     self._last_result = 0.0
     self._rounds = 0
     self.asking = 0.0
@@ -52,7 +53,7 @@ class Clock:
     """Notes that a round is about to start."""
     if self._first_dispatch is None:
       self._first_dispatch = time.monotonic()
-      self._marks[0] = (self._first_dispatch, 0.0, 0)
+      self._compiling = self._meter.compiling
 
   @property
   def running(self) -> bool:
@@ -69,6 +70,10 @@ class Clock:
   def collected(self, flops: float, tokens: int) -> None:
     """Notes the end of a round that trained so many FLOPs and tokens."""
     self._last_result = time.monotonic()
+    if not self._rounds:
+      # What a session has to compile before it runs says nothing of its speed.
+      self._first_dispatch += self._meter.compiling - self._compiling
+      self._marks[0] = (self._first_dispatch, 0.0, 0)
     _, flops_before, tokens_before = self._marks[-1]
     self._marks.append(
       (self._last_result, flops_before + flops, tokens_before + tokens)
@@ -89,8 +94,9 @@ class Clock:
   def spent(self) -> dict[str, float]:
     """Seconds by what they were spent on, for results and events.
 
-    `seconds_searching` runs from the first dispatch to the last result; what
-    of it is not training, evaluating or compiling is overhead.
+    `seconds_searching` runs from the first dispatch to the last result, less
+    what was compiled in the first round; what of it is not training, evaluating
+    or compiling is overhead.
     """
     searching = 0.0
     if self._rounds:

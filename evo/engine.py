@@ -232,9 +232,13 @@ class Engine:
       self._populations.release(id)
     self.seats.leaving.clear()
 
-  def compile(self) -> None:
-    """Compiles the live species, side by side; a second call is free."""
-    refused = self._populations.compile(list(self.seats.tables))
+  def compile(self, most: int | None = None) -> None:
+    """Compiles the live species, side by side; a second call is free.
+
+    Args:
+      most: of them, those that came first; all by default.
+    """
+    refused = self._populations.compile(list(self.seats.tables)[:most])
     for id, reason in refused.items():
       self.seats.refuse(id, reason)
 

@@ -235,7 +235,8 @@ class Loop:
   def _train(self) -> list[member_lib.Result]:
     """One round on the devices."""
     if not self.clock.running:
-      self.engine.compile()
+      # One is enough to begin with: the others are compiled while it trains.
+      self.engine.compile(1)
       self.log('compiled', round=self.round)
     self.clock.dispatched()
     try:

@@ -29,6 +29,21 @@ def test_searching_runs_from_the_first_dispatch_to_the_last_result(
   assert made.tokens_per_second() == 5.0
 
 
+def test_what_is_compiled_in_the_first_round_is_no_part_of_the_speed(
+  tmp_path, now
+):
+  meter = program.Meter(compiling=4.0)
+  made = clock.Clock(meter, ledger.Events(tmp_path / 'events'))
+  made.dispatched()
+  for compiling in (30.0, 5.0):
+    now[0] += 10 + compiling
+    meter.compiling += compiling
+    made.collected(30.0, 50)
+  # Later on it is: new structures come again and again.
+  assert made.spent()['seconds_searching'] == 25
+  assert made.speed() == pytest.approx(60 / 25)
+
+
 def test_the_speed_is_that_of_the_last_rounds(tmp_path, now):
   made = clock.Clock(program.Meter(), ledger.Events(tmp_path / 'events'))
   made.dispatched()
@@ -40,7 +55,7 @@ def test_the_speed_is_that_of_the_last_rounds(tmp_path, now):
 
 def test_earlier_sessions_count_up_to_their_last_round(tmp_path, now):
   events = ledger.Events(tmp_path / 'events')
-  events.write('round', seconds=40.0, seconds_training=30.0)
+  events.write('round', round=0, seconds=40.0, seconds_training=30.0)
   events.write('stop', seconds=99.0)
   made = clock.Clock(program.Meter(training=2.0), events)
   now[0] += 1
