@@ -17,7 +17,7 @@ from evo import chips
 from launch.benchmarks import recipe
 from launch.benchmarks.figure import Figure, Observe
 from launch.benchmarks.options import Options
-from models import compute, data, language_model
+from models import compute, language_model
 
 MINUTES = 8
 # Seconds after which no further setting is begun.
@@ -124,13 +124,7 @@ def _population(
   size: Size, members: int, attention: str, mapped: bool
 ) -> tuple[recipe.Members, object]:
   """Members of a size at work on one device, all of the CPU's at once."""
-  corpus = data.load(
-    None,
-    'byte',
-    (0.85, 0.05, 0.05, 0.05),
-    context=size.context,
-    evaluation_tokens=size.context,
-  )
+  corpus = recipe.library(size.context, size.context)
   how = compute.on(jax.default_backend())
   how = dataclasses.replace(how, attention=attention)
   space = recipe.load_space()

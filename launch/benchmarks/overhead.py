@@ -13,7 +13,7 @@ from evo import mesh as mesh_lib
 from launch.benchmarks import commands, recipe
 from launch.benchmarks.figure import Figure, Observe
 from launch.benchmarks.options import Options
-from models import data, language_model, quadratic
+from models import language_model, quadratic
 
 MINUTES = 9
 _SEARCHES = 2
@@ -146,13 +146,7 @@ def _evaluation(folder: pathlib.Path) -> list[Figure]:
   """What scoring some of a split adds to the noise of paired differences."""
   scores = {}
   for name, tokens in (('part', 16384), ('whole', 0)):
-    corpus = data.load(
-      None,
-      'byte',
-      (0.85, 0.05, 0.05, 0.05),
-      context=64,
-      evaluation_tokens=tokens,
-    )
+    corpus = recipe.library(64, tokens)
     made = recipe.Recipe(
       language_model.LanguageModel(corpus), recipe.load_space()
     )

@@ -38,6 +38,17 @@ def write_text(folder: pathlib.Path) -> pathlib.Path:
   return path
 
 
+def library(context: int, evaluation_tokens: int) -> data.Corpus:
+  """The text of a default search, in windows of another length."""
+  return data.load(
+    None,
+    'byte',
+    (0.85, 0.05, 0.05, 0.05),
+    context=context,
+    evaluation_tokens=evaluation_tokens,
+  )
+
+
 def load_space(varied: tuple[str, ...] = ()) -> space_lib.Space:
   """The space whose baseline the recipe is; all or some of it may change."""
   space = experiment.load_space(FLAGS)
@@ -64,7 +75,7 @@ class Recipe:
   space: space_lib.Space
 
   @classmethod
-  def make(cls, folder: pathlib.Path, evaluation_tokens: int = 16384):
+  def make(cls, folder: pathlib.Path) -> 'Recipe':
     """With a text that is written to a folder."""
     text = str(write_text(folder))
     corpus = data.load(
@@ -72,7 +83,7 @@ class Recipe:
       'char',
       (0.9, 0.1, 0, 0),
       context=64,
-      evaluation_tokens=evaluation_tokens,
+      evaluation_tokens=16384,
     )
     return cls(language_model.LanguageModel(corpus), load_space())
 
