@@ -3,7 +3,8 @@
 Three kinds of time are added up, as if nothing were done meanwhile: the cycles
 for which the compiler has scheduled the program; kernels, of which it knows
 none, at their FLOPs and half of the chip's peak; and what collectives send, at
-what one link carries one way. Rings and tori are faster, and much of what is
+what a link carries: both ways where the chips are a ring, else one way
+(jax-ml.github.io/scaling-book/sharding). Tori are faster, and much of what is
 sent is hidden behind products: so far the estimate is a careful one. It was
 never compared with chips, and it leaves out compiling, checkpoints, and what
 slices tell each other.
@@ -11,11 +12,13 @@ slices tell each other.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from evo import chips, collectives, hlo, program
 from evo import trainee as trainee_lib
 
+# What goes from one chip to one other, however many stand in a ring.
+_ONE_WAY = 'collective-permute'
 # Kernels are given this share of the peak.
 _KERNEL_SHARE = 0.5
 _KERNEL = 'custom_call_target="tpu_custom_call"'
@@ -45,6 +48,7 @@ def of_program(
   chip: chips.Chip,
   found: Sequence[collectives.Collective],
   kernel_flops: Callable[[str], float],
+  rings: Collection[str] = (),
 ) -> Time:
   """Of one run of a program.
 
@@ -53,14 +57,20 @@ def of_program(
     chip: each of those that it runs on.
     found: its collectives.
     kernel_flops: of the text of a kernel's call.
+    rings: axes of the mesh whose chips are rings of links.
   """
 
   def kernel(instruction: hlo.Instruction) -> float:
     text = instruction.text
     return kernel_flops(text) if _KERNEL in text else 0.0
 
+  def ways(c: collectives.Collective) -> int:
+    return 2 if c.kind != _ONE_WAY and set(c.axes) <= set(rings) else 1
+
   sent = sum(
-    c.sent * c.times for c in found if collectives.BETWEEN_SLICES not in c.axes
+    c.sent * c.times / ways(c)
+    for c in found
+    if collectives.BETWEEN_SLICES not in c.axes
   )
   return Time(
     scheduled=chip.seconds(module),

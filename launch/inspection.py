@@ -112,7 +112,9 @@ def _compile(
     seconds = time.monotonic() - begin
     module = hlo.Module(program.text())
     found = collectives.find(module, sizes)
-    taken = estimate.of_program(module, topology.chip, found, kernels.flops)
+    taken = estimate.of_program(
+      module, topology.chip, found, kernels.flops, topology.rings(mesh)
+    )
     report(name, seconds)
     return Compiled(program.memory(), taken, found, seconds)
 

@@ -12,6 +12,7 @@ import os
 import re
 
 import jax
+import numpy as np
 from jax.experimental import topologies
 
 from evo import chips
@@ -27,6 +28,9 @@ _CUBES = [
   for z in range(y, 29, 4)
 ]
 _MOST = {'v4': 4096, 'v5p': 8960}  # Chips.
+# Lines of so many chips end where they begin: in slices of whole cubes all do,
+# of flat ones the longest.
+_CUBE, _LOOP = 4, 16
 # What Google Cloud calls them, and what it counts: some by their cores.
 _ACCELERATORS = {
   'v4': ('v4', 2),
@@ -85,6 +89,36 @@ class Topology:
       **options,
     ).devices
     return mesh_lib.make(sizes, devices)
+
+  def rings(self, mesh: jax.sharding.Mesh) -> frozenset[str]:
+    """Axes of a mesh whose chips are whole rings of links, in any order.
+
+    There data goes both ways at once (jax-ml.github.io/scaling-book/tpus).
+
+    Args:
+      mesh: as from `mesh`.
+    """
+    return frozenset(
+      axis
+      for i, axis in enumerate(mesh.axis_names)
+      if all(
+        self._is_ring([device.coords for device in line])
+        for line in np.moveaxis(mesh.devices, i, -1).reshape(
+          -1, mesh.devices.shape[i]
+        )
+      )
+    )
+
+  def _is_ring(self, places: list[tuple[int, ...]]) -> bool:
+    """Whether these chips are all of a line that is closed."""
+    lengths = [int(n) for n in self.arrangement.split('x')]
+    if self.chip.name in _MOST:
+      closed = all(n % _CUBE == 0 for n in lengths)
+    else:
+      closed = len(places) == _LOOP
+    varied = [len(set(along)) for along in zip(*places)]
+    whole = any(n == m == len(places) for n, m in zip(varied, lengths))
+    return closed and whole and math.prod(varied) == len(places)
 
 
 def parse(text: str) -> Topology:

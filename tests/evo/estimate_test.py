@@ -56,6 +56,20 @@ def test_cycles_kernels_and_links_take_their_time():
   assert time.seconds == 6 + 1.5 + 3
 
 
+def test_a_ring_carries_both_ways_but_a_permutation_goes_one():
+  def sending(kind, axes, rings):
+    found = [collectives.Collective(kind, axes, 8.0, 1)]
+    module = hlo.Module(_PROGRAM)
+    return estimate.of_program(
+      module, CHIP, found, lambda text: 0.0, rings
+    ).sending
+
+  assert sending('all-reduce', ('data',), ()) == 2
+  assert sending('all-reduce', ('data',), {'data', 'fsdp'}) == 1
+  assert sending('all-reduce', ('data', 'tensor'), {'data'}) == 2
+  assert sending('collective-permute', ('member',), {'member'}) == 2
+
+
 def test_utilisation_counts_the_flops_of_the_model_only():
   # 10.5 seconds for 7 steps of 4 members on 2 chips.
   made = estimate.Estimate(

@@ -49,3 +49,26 @@ def test_without_the_compiler_it_says_how_to_install_it(monkeypatch):
   monkeypatch.setitem(sys.modules, 'libtpu', None)
   with pytest.raises(ValueError, match=r"expected pip install '.\[tpu\]'"):
     topology.prepare_backend(topology.parse('v5e:2x4'))
+
+
+@pytest.mark.parametrize(
+  ('name', 'sizes', 'rings'),
+  [
+    ('v5e:16x16', {'member': 16, 'data': 16}, {'member', 'data'}),
+    # A row of 16 is cut in two, and 8 rows of 8 are no rings.
+    ('v5e:16x16', {'member': 32, 'fsdp': 8}, set()),
+    ('v5e:8x16', {'member': 8, 'data': 16}, {'data'}),
+    ('v5e:8x8', {'member': 8, 'data': 8}, set()),
+    ('v5p:4x4x4', {'member': 16, 'fsdp': 4}, {'fsdp'}),
+    ('v5p:2x4x4', {'member': 8, 'fsdp': 4}, set()),
+    ('v5p:4x4x8', {'member': 16, 'data': 8}, {'data'}),
+    ('2xv5e:16x16', {'member': 32, 'data': 16}, {'data'}),
+  ],
+)
+def test_a_ring_is_a_whole_line_whose_ends_are_joined(name, sizes, rings):
+  pytest.importorskip('libtpu')
+  made = topology.parse(name)
+  topology.prepare_backend(made)
+  mesh = made.mesh(sizes)
+  split = {axis for axis, size in mesh.shape.items() if size > 1}
+  assert made.rings(mesh) & split == rings
