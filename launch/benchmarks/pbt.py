@@ -90,7 +90,9 @@ def _ours(
   }
 
 
-def _theirs(options: Options, interval: int, steps: int) -> dict[str, float]:
+def _theirs(
+  options: Options, interval: int, steps: int
+) -> dict[str, float | None]:
   """The same by Ray Tune, in a process of its own."""
   with peer.Peer(
     'launch.benchmarks.ray_pbt',
@@ -105,14 +107,15 @@ def _figures(
   interval: int,
   steps: int,
   ours: list[dict[str, float]],
-  theirs: list[dict[str, float]],
+  theirs: list[dict[str, float | None]],
   absent: str,
 ) -> list[Figure]:
   def column(
-    runs: list[dict[str, float]], key: str, name: str, unit: str = 's'
+    runs: list[dict[str, float | None]], key: str, name: str, unit: str = 's'
   ) -> Figure:
-    values = tuple(run[key] for run in runs)
-    return Figure(f'{interval} steps: {name}', unit, values, absent)
+    values = tuple(run[key] for run in runs if run[key] is not None)
+    note = absent if values or absent else 'there was none'
+    return Figure(f'{interval} steps: {name}', unit, values, note)
 
   bound = {20: 'at least 4', 100: 'at least 2'}.get(interval, '')
   mine, other = (

@@ -33,7 +33,7 @@ _SPACE = {
 
 
 class Trial(tune.Trainable):
-  """A member; what it does when goes to a file beside the others'."""
+  """A member; what its process does when goes to a file of the process."""
 
   def setup(
     self,
@@ -47,7 +47,8 @@ class Trial(tune.Trainable):
     self._interval = interval
     self._training = nanogpt.Training(pathlib.Path(folder), batches)
     self._training.set(**config)
-    self._log = pathlib.Path(log) / f'{self.trial_id}.jsonl'
+    # A process is given other trials, and a trial other processes.
+    self._log = pathlib.Path(log) / f'{os.getpid()}.jsonl'
     self._restored = False
 
   def step(self) -> dict[str, float]:
@@ -79,7 +80,7 @@ class Trial(tune.Trainable):
 
 def run(
   folder: str, batches: np.ndarray, interval: int, steps: int
-) -> dict[str, float]:
+) -> dict[str, float | None]:
   """Seconds from the first step to the last, and of an exploit."""
   cores = len(os.sched_getaffinity(0))
   with tempfile.TemporaryDirectory() as log:
@@ -118,25 +119,25 @@ def run(
     return _times(pathlib.Path(log), begin)
 
 
-def _times(log: pathlib.Path, begin: float) -> dict[str, float]:
-  """Of what the trials noted."""
-  trials = [
+def _times(log: pathlib.Path, begin: float) -> dict[str, float | None]:
+  """Of what the processes noted."""
+  processes = [
     [json.loads(line) for line in path.read_text().splitlines()]
     for path in log.glob('*.jsonl')
   ]
-  lines = [line for trial in trials for line in trial]
+  lines = [line for process in processes for line in process]
   first, last = min(x['begin'] for x in lines), max(x['end'] for x in lines)
   gaps = [
     (after['begin'] - before['end'], after['restored'])
-    for trial in trials
-    for before, after in itertools.pairwise(trial)
+    for process in processes
+    for before, after in itertools.pairwise(process)
   ]
   exploits = [seconds for seconds, restored in gaps if restored]
   return {
     'seconds': last - first,
     'starting': first - begin,
     'exploits': len(exploits),
-    'exploit_seconds': statistics.mean(exploits) if exploits else 0.0,
+    'exploit_seconds': statistics.mean(exploits) if exploits else None,
   }
 
 
