@@ -98,6 +98,7 @@ class Loop:
     self._pending: Record | None = None
     self._over: str | None = None  # Why to stop after this round.
     self._decided: dict[str, Any] = {}  # Before the next round.
+    self._ran: tuple[str, int] | None = None  # Phase and turn of the last run.
     self._retention = retention_lib.Retention(
       engine, self._ledger, keep, allowance.disk
     )
@@ -165,16 +166,14 @@ class Loop:
       How many rounds there were.
     """
     self.phase = phase
-    rounds = 0
+    own, rounds = (phase, self.turn), 0
     while self.stop_reason is None:
       if self.live and not self._begun:
         self._begin()
         continue
       standing = self._standing()
-      if standing and (standing['phase'], standing['turn']) != (
-        phase,
-        self.turn,
-      ):
+      if standing and _owner(standing) != own:
+        self._taken(standing)
         break
       asked = self._standing_asked(standing) if standing else self._offer()
       with self.clock.asked():
@@ -182,10 +181,10 @@ class Loop:
       legs = self.engine.seats.admit(
         legs, limit=asked['species'], repair=phase == SEARCH
       )
+      if not legs and self.engine.idle():
+        break  # What stands may be of who is asked next in this phase.
       if standing:
         self._compare(legs, standing)
-      if not legs and self.engine.idle():
-        break
       results = self._advance(legs, standing)
       asker.tell(results)
       self._account(results)
@@ -193,10 +192,13 @@ class Loop:
       self._record(asked, legs, results, standing)
       rounds += 1
       self._observe()
+    self._ran = own
     return rounds
 
   def finish(self) -> None:
     """Commits the last round and waits for storage."""
+    if self.stop_reason is None and (standing := self._standing()):
+      self._taken(standing)
     with lull.expected():
       self.engine.check()
       self._flush()
@@ -397,6 +399,10 @@ class Loop:
     ]
     self._same(len(standing['legs']) == len(asked) and recorded == asked)
 
+  def _taken(self, standing: Record) -> None:
+    """Refuses a record that nobody in the phase that just ended asked for."""
+    self._same(_owner(standing) != self._ran)
+
   def _same(self, same: bool) -> None:
     if not same:
       raise self._ledger.differs(self.round)
@@ -422,6 +428,11 @@ def _result_json(result: member_lib.Result) -> Record:
     'tokens': result.tokens,
     'stop': result.stop,
   }
+
+
+def _owner(record: Record) -> tuple[str, int]:
+  """Phase and turn of a record."""
+  return record['phase'], record['turn']
 
 
 def _without(record: Record, key: str) -> Record:
