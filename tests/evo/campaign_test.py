@@ -11,7 +11,7 @@ import pytest
 
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
-from evo import improvements, ledger, retention, space, transfer
+from evo import elimination, improvements, ledger, retention, space, transfer
 from evo import mesh as mesh_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
@@ -547,6 +547,32 @@ def test_a_campaign_stopped_while_it_verifies_comes_to_the_same_verdicts(
   resumed.run()
   assert records(parts) == records(whole)
   assert verdicts(resumed, parts) == verdicts(unbroken, whole)
+
+
+def test_a_campaign_that_eliminated_twice_goes_on_from_the_second_attempt(
+  tmp_path, make_campaign, monkeypatch, planted
+):
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
+  monkeypatch.setattr(elimination, 'accepted', lambda evidence, worth: False)
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  unbroken = make_campaign(whole, **planted)
+  unbroken.run()
+  expected = records(whole)
+  legs = [leg for r in expected for leg in r['legs']]
+  put_back = [leg for leg in legs if leg['arm'] == elimination.REDUCED]
+  assert len({str(leg['configuration']) for leg in put_back}) > 1
+  make_campaign(parts, stop=after(len(expected) - 3), **planted).run()
+  resumed = make_campaign(parts, **planted)
+  resumed.run()
+  assert records(parts) == expected
+  assert verdicts(resumed, parts) == verdicts(unbroken, whole)
+
+  def once(*given, attempts=elimination.attempts):
+    return itertools.islice(attempts(*given), 1)
+
+  monkeypatch.setattr(elimination, 'attempts', once)
+  with pytest.raises(RuntimeError, match='differs from what was computed'):
+    make_campaign(parts, **planted).run()
 
 
 def test_a_bound_in_flops_holds_for_search_and_verification_together(
