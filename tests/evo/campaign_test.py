@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
-from evo import engine as engine_lib
 from evo import elimination, improvements, ledger, retention, space, transfer
+from evo import engine as engine_lib
 from evo import mesh as mesh_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
