@@ -105,6 +105,7 @@ def _compile(
   """The programs of a population, side by side."""
   # Each slice has a program of its own.
   sizes = dict(mesh.shape) | {'member': mesh.shape['member'] // topology.slices}
+  rings = topology.rings(mesh)
 
   def compiled(name: str) -> Compiled:
     begin = time.monotonic()
@@ -113,7 +114,7 @@ def _compile(
     module = hlo.Module(program.text())
     found = collectives.find(module, sizes)
     taken = estimate.of_program(
-      module, topology.chip, found, kernels.flops, topology.rings(mesh)
+      module, topology.chip, found, kernels.flops, rings
     )
     report(name, seconds)
     return Compiled(program.memory(), taken, found, seconds)

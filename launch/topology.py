@@ -100,12 +100,10 @@ class Topology:
     """
     return frozenset(
       axis
-      for i, axis in enumerate(mesh.axis_names)
+      for i, (axis, size) in enumerate(mesh.shape.items())
       if all(
         self._is_ring([device.coords for device in line])
-        for line in np.moveaxis(mesh.devices, i, -1).reshape(
-          -1, mesh.devices.shape[i]
-        )
+        for line in np.moveaxis(mesh.devices, i, 0).reshape(size, -1).T
       )
     )
 
