@@ -1,7 +1,7 @@
 import jax
 import pytest
 
-from evo import mesh, program
+from evo import program
 from launch import inspection, topology
 
 _TEXT = """HloModule m
@@ -35,13 +35,15 @@ class _Population:
 
 
 def _inspect(room, slots=8, message='RESOURCE_EXHAUSTED: no room\nat length'):
-  told = []
+  pytest.importorskip('libtpu')
+  made, told = topology.parse('v5e:2x2'), []
+  topology.prepare_backend(made)
   found = inspection.inspect(
     None,
     lambda slots: _Population(slots, room, message),
     slots,
-    topology.parse('v5e:1x1'),
-    mesh.make({'member': 2}),
+    made,
+    made.mesh({'member': 4}),
     lambda name, seconds: told.append(name),
   )
   return found, told
@@ -59,8 +61,8 @@ def test_each_program_is_looked_at_and_reported():
 
 
 def test_where_there_is_no_room_for_all_one_slot_for_each_place_is_tried():
-  found, _ = _inspect(room=2)
-  assert (found.slots, found.refusal) == (2, 'no room')
+  found, _ = _inspect(room=4)
+  assert (found.slots, found.refusal) == (4, 'no room')
   assert set(found.programs) == set(inspection.PROGRAMS)
 
 
