@@ -14,6 +14,7 @@ import datetime
 import importlib
 import pathlib
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +40,8 @@ def main(argv: list[str]) -> None:
     workdir = cli.workdir(flags.FLAGS['workdir'].value)
     if workdir.exists() and not workdir.is_dir():
       raise ValueError(f'--workdir={workdir} is a file; expected a folder')
+  # As an exception, which ends the processes that a benchmark has started.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
   experiment.prepare_backend({'mesh': f'member:{experiment.cores()}'})
   module = importlib.import_module(f'launch.benchmarks.{name}')
   minutes = wording.count(module.MINUTES, 'minute')
