@@ -1,6 +1,7 @@
 """How a member is computed on a kind of device; not what it computes."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 
@@ -14,11 +15,12 @@ class Compute:
     attention: `written` out, which is fastest on CPUs; by XLA as
       `jax.nn.dot_product_attention` (`xla`); or by the TPU kernel of
       `models.flash` (`flash`) wherever that one can.
-    scanned: whether the blocks are one loop, compiled once.
-    kept: what such a loop keeps of each block for the way back, beside what the
-      block began with: all `products` with weights; or only the `middles` of
-      its two branches, what attention gives and the MLP's hidden channels,
-      where copying the rest costs as much as computing it again.
+    written_out: blocks that are written out one after another at most, which
+      trains faster; more of them are one loop, which is compiled once.
+    kept: of each block for the way back, beside what it began with:
+      `everything`; all `products` with weights; or only the `middles` of its
+      two branches, what attention gives and the MLP's hidden channels, where
+      copying the rest costs as much as computing it again.
     logits: at most so many exist at a time on a device, where whole rows allow
       it; 0 is no bound.
     rows: of embeddings whose gradient is a product; see `shardings.rows`.
@@ -26,15 +28,15 @@ class Compute:
 
   dtype: jnp.dtype = jnp.float32
   attention: str = 'written'
-  scanned: bool = False
-  kept: str = 'products'
+  written_out: float = math.inf
+  kept: str = 'everything'
   logits: int = 0
   rows: int = 0
 
 
 CPU = Compute()
-GPU = Compute(jnp.bfloat16, 'xla', scanned=True, logits=1 << 25)
-TPU = Compute(jnp.bfloat16, 'flash', True, 'middles', logits=1 << 25, rows=4096)
+GPU = Compute(jnp.bfloat16, 'xla', 0, 'products', logits=1 << 25)
+TPU = Compute(jnp.bfloat16, 'flash', 0, 'middles', logits=1 << 25, rows=4096)
 
 
 def on(platform: str) -> Compute:

@@ -100,6 +100,11 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, _split(logical, x.shape, sizes))
 
 
+def of_stream(x: jax.Array) -> jax.Array:
+  """The stream `[batch, length, width]`, its batch split over the devices."""
+  return constrain(x, 'batch', None, None)
+
+
 def rows(table: jax.Array, index: jax.Array, most: int = 0) -> jax.Array:
   """`table[index]`, of a table that is first put together on each device.
 

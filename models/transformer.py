@@ -15,109 +15,19 @@ Orbax can store them as they are.
 
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.ad_checkpoint import checkpoint_name
 
-from models import attention, layers, randomness, shardings
+from models import attention, blocks, layers, randomness, shardings
+from models.block import Block
 from models.compute import CPU, Compute
 from models.structure import Structure
 
 Weights = dict[str, Any]
 Hyperparameters = dict[str, jax.Array]
-
-# What may be kept of a block for the way back, by `Compute.kept`.
-KEPT = {
-  'products': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-  'middles': jax.checkpoint_policies.save_only_these_names(
-    'attended', 'hidden'
-  ),
-}
-
-
-class MLP(nnx.Module):
-  """Two linear layers with the activation between them.
-
-  SwiGLU (arXiv:2002.05202) has a third, beside the first, whose SiLU
-  multiplies it.
-  """
-
-  def __init__(self, structure: Structure):
-    self.activation = structure.activation
-    width, hidden, bias = structure.width, structure.hidden, structure.bias
-    sd = layers.STANDARD_DEVIATION
-    self.up = layers.Linear(width, hidden, bias, sd, 'up_init')
-    gated = structure.activation == 'swiglu'
-    self.gate = (
-      layers.Linear(width, hidden, bias, sd, 'up_init') if gated else None
-    )
-    self.down = layers.Linear(hidden, width, bias, _last(structure), 'out_init')
-
-  def __call__(self, x: jax.Array) -> jax.Array:
-    if self.gate is None:
-      hidden = checkpoint_name(self.up(x), 'hidden')
-      return self.down(layers.activate(self.activation, hidden))
-    y, gate = (
-      checkpoint_name(hidden, 'hidden')
-      for hidden in layers.linears(x, [self.up, self.gate])
-    )
-    return self.down(y * layers.activate('silu', gate))
-
-
-class Block(nnx.Module):
-  """Attention and MLP, one after the other or both of the same stream.
-
-  Norms stand before them, after them or both.
-  """
-
-  def __init__(self, structure: Structure, index: int):
-    self.structure = structure
-    self.attention = attention.Attention(structure, index, _last(structure))
-    self.mlp = MLP(structure)
-    self.attention_norm = layers.Norm(structure)
-    self.mlp_norm = layers.Norm(structure)
-    sandwich = structure.placement == 'sandwich'
-    self.attention_out_norm = layers.Norm(structure) if sandwich else None
-    self.mlp_out_norm = layers.Norm(structure) if sandwich else None
-    scalars = structure.scalars
-    self.residual = (
-      layers.parameter((), 0, 'residual_init') if scalars else None
-    )
-    self.x0 = layers.parameter((), 0, 'x0_init') if scalars else None
-
-  def __call__(
-    self,
-    x: jax.Array,
-    x0: jax.Array,
-    inputs: attention.Inputs,
-    index: int | jax.Array,
-    key: jax.Array | None,
-  ) -> jax.Array:
-    """The stream behind the block, of the stream and how it began."""
-    keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
-    rate = inputs.hyperparameters['dropout_rate']
-    if self.residual is not None:
-      mixed = self.residual[...] * x.astype(jnp.float32)
-      mixed += self.x0[...] * x0.astype(jnp.float32)
-      x = mixed.astype(x.dtype)
-    before, after = self._norms(self.attention_norm, self.attention_out_norm)
-    y = after(self.attention(before(x), inputs, index, keys[0]))
-    y = layers.drop(y, rate, keys[1])
-    before, after = self._norms(self.mlp_norm, self.mlp_out_norm)
-    if not self.structure.parallel:
-      x += y
-    z = layers.drop(after(self.mlp(before(x))), rate, keys[2])
-    return x + y + z if self.structure.parallel else x + z
-
-  def _norms(self, norm: layers.Norm, out_norm: layers.Norm | None) -> tuple:
-    """What stands before a branch and what after it."""
-    if self.structure.placement == 'post':
-      return _same, norm
-    return norm, _same if out_norm is None else out_norm
 
 
 class Transformer(nnx.Module):
@@ -165,15 +75,9 @@ class Transformer(nnx.Module):
       turns = attention.turns(structure.head_dim, tokens.shape[1], h)
     if key is not None:
       x = layers.drop(x, h['dropout_rate'], jax.random.fold_in(key, 0))
-    x = _split(x)
+    x = shardings.of_stream(x)
     inputs = attention.Inputs(tokens, h, turns, length, compute)
-    if compute.scanned:
-      x = self._scan(x, inputs, key)
-    else:
-      x0 = x
-      for i, block in enumerate(self.blocks):
-        x = block(x, x0, inputs, i, _block_key(key, i))
-    return self.norm(x)
+    return self.norm(blocks.run(self.blocks, x, inputs, key))
 
   def logits(self, x: jax.Array, hyperparameters: Hyperparameters) -> jax.Array:
     """Of the stream's end."""
@@ -183,55 +87,6 @@ class Transformer(nnx.Module):
     if not self.structure.capped:
       return logits
     return layers.cap(logits, hyperparameters['softcap'])
-
-  def _scan(
-    self, x: jax.Array, inputs: attention.Inputs, key: jax.Array | None
-  ) -> jax.Array:
-    """All blocks as one loop, each turn of it as many as differ."""
-    period = 2 if self.structure.value_embeddings == 'alternate' else 1
-    turns, x0 = self.structure.depth // period, x
-    graphs, stacks = [], []
-    for first in range(period):
-      split = [
-        nnx.split(b) for b in self.blocks[first : turns * period : period]
-      ]
-      graphs.append(split[0][0])
-      states = [self._by_head(state) for _, state in split]
-      stacks.append(_stack(states, inputs.compute))
-
-    def turn(x: jax.Array, inner: tuple) -> tuple[jax.Array, None]:
-      number, states = inner
-      for i, (graph, state) in enumerate(zip(graphs, states)):
-        index = number * period + i
-        state = _map(shardings.gather, _flat(state))
-        block = nnx.merge(graph, state)
-        x = _split(block(x, x0, inputs, index, _block_key(key, index)))
-      return x, None
-
-    policy = KEPT[inputs.compute.kept]
-    turn = jax.checkpoint(turn, policy=policy, prevent_cse=False)
-    x, _ = jax.lax.scan(turn, x, (jnp.arange(turns), stacks))
-    for i in range(turns * period, self.structure.depth):
-      x = self.blocks[i](x, x0, inputs, i, _block_key(key, i))
-    return x
-
-  def _by_head(self, state: nnx.State) -> nnx.State:
-    """A block's weights, those of attention with an axis of their own for heads.
-
-    Else a TPU that is to write their gradients into the loop's stack copies the
-    gradients of queries, keys and values, to make one axis of the two.
-    """
-    head_dim = self.structure.head_dim
-
-    def split(path: tuple, x: jax.Array) -> jax.Array:
-      match _names(path):
-        case ('attention', 'q' | 'k' | 'v', 'kernel'):
-          return x.reshape(x.shape[0], -1, head_dim)
-        case ('attention', 'out', 'kernel'):
-          return x.reshape(-1, head_dim, x.shape[1])
-      return x
-
-    return _map(split, state)
 
 
 def init_weights(
@@ -364,57 +219,3 @@ def _nested(flat: dict[tuple[str, ...], jax.Array]) -> Weights:
 def _names(path: tuple) -> tuple[str, ...]:
   # Orbax gives integer keys back as text, so they are text from the start.
   return tuple(str(part) for part in path)
-
-
-def _last(structure: Structure) -> float:
-  """Of what ends a residual branch: keeps the stream's variance near 1."""
-  return layers.STANDARD_DEVIATION / math.sqrt(2 * structure.depth)
-
-
-def _split(x: jax.Array) -> jax.Array:
-  """The stream, its batch split over the devices of a member."""
-  return shardings.constrain(x, 'batch', None, None)
-
-
-def _block_key(
-  key: jax.Array | None, index: int | jax.Array
-) -> jax.Array | None:
-  return None if key is None else jax.random.fold_in(key, index + 1)
-
-
-def _stack(states: list[nnx.State], compute: Compute) -> nnx.State:
-  """The weights of blocks with an axis in front; matrices as they are used."""
-
-  def stack(*leaves: jax.Array) -> jax.Array:
-    x = jnp.stack(leaves)
-    return x.astype(compute.dtype) if x.ndim > 2 else x
-
-  return jax.tree.map(stack, *states)
-
-
-def _flat(state: nnx.State) -> nnx.State:
-  """Undoes `Transformer._by_head`."""
-
-  def join(path: tuple, x: jax.Array) -> jax.Array:
-    match _names(path):
-      case ('attention', 'q' | 'k' | 'v', 'kernel'):
-        return x.reshape(x.shape[0], -1)
-      case ('attention', 'out', 'kernel'):
-        return x.reshape(-1, x.shape[-1])
-    return x
-
-  return _map(join, state)
-
-
-def _map(
-  function: Callable[[tuple, jax.Array], jax.Array], state: nnx.State
-) -> nnx.State:
-  """Of paths and arrays."""
-  flat = nnx.to_flat_state(state)
-  return nnx.from_flat_state(
-    [(path, p.replace(function(path, p[...]))) for path, p in flat]
-  )
-
-
-def _same(x: jax.Array) -> jax.Array:
-  return x

@@ -294,12 +294,18 @@ def test_bfloat16_computes_nearly_the_same(small, shaken, choice):
   assert float(jnp.abs(exact - rough.astype(jnp.float32)).max()) < spread / 4
 
 
-@pytest.mark.parametrize('depth', [3, 4])
+@pytest.mark.parametrize(
+  'depth,written_out', [(3, 0), (4, 0), (3, 3)], ids=['odd', 'even', 'no loop']
+)
 @pytest.mark.parametrize('choice', [{}, NANOCHAT], ids=['plain', 'nanochat'])
-def test_blocks_as_one_loop_compute_the_same(small, shaken, choice, depth):
+def test_blocks_as_one_loop_or_computed_again_compute_the_same(
+  small, shaken, choice, depth, written_out
+):
   structure = small(**choice, depth=depth)
   weights, tokens = shaken(structure), _tokens(structure)
-  looped = dataclasses.replace(compute.CPU, scanned=True)
+  other = dataclasses.replace(
+    compute.CPU, written_out=written_out, kept='middles'
+  )
 
   @jax.jit
   def both(weights):
@@ -309,10 +315,10 @@ def test_blocks_as_one_loop_compute_the_same(small, shaken, choice, depth):
       return jnp.square(logits).mean()
 
     slope = jax.value_and_grad(loss)
-    return slope(weights, compute.CPU), slope(weights, looped)
+    return slope(weights, compute.CPU), slope(weights, other)
 
-  plain, loop = both(weights)
-  chex.assert_trees_all_close(loop, plain, rtol=2e-4, atol=1e-5)
+  plain, again = both(weights)
+  chex.assert_trees_all_close(again, plain, rtol=2e-4, atol=1e-5)
 
 
 def test_a_key_drops_only_where_the_structure_says_so(small, shaken):
