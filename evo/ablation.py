@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from evo import gate, sequential, statistics, trial, verification
+from evo import gate, promise, sequential, statistics, trial, verification
+from evo import member as member_lib
 from evo import space as space_lib
 
 Configuration = space_lib.Configuration
@@ -76,28 +77,28 @@ class Extent:
 
 
 def extent(
-  space: space_lib.Space, stack: Configuration, runs: int | None
+  space: space_lib.Space,
+  stack: Configuration,
+  runs: int | None,
+  trials: Sequence[member_lib.Result] = (),
 ) -> Extent:
-  """What so many runs can test: the largest changes, alone too if possible.
+  """What so many runs can test: all changes, alone too, or what promises most.
 
   Args:
     space: of the configurations.
     stack: configuration with all changes.
     runs: that may still start; None is no bound.
+    trials: of the search that found the stack; see `promise.order`.
   """
-  before, after = space.baseline, space.canonical(stack)
-
-  def size(name: str) -> float:
-    unit = space.by_name[name].unit
-    return abs(unit(after[name]) - unit(before[name]))
-
   names = changes(space, stack)
   # Arms of the first look; the stack and the baseline are two of them.
   most = len(names) if runs is None else runs // sequential.LOOKS[0]
   if most >= 2 + 2 * len(names) or runs is None:
     return Extent(names)
-  largest = sorted(names, key=size, reverse=True)[: max(0, most - 2)]
-  return Extent(tuple(n for n in names if n in largest), alone=False)
+  if most < 2 + len(names):
+    first = promise.order(space, stack, names, trials)[: max(0, most - 2)]
+    names = tuple(name for name in names if name in first)
+  return Extent(names, alone=False)
 
 
 def arms(

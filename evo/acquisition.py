@@ -56,6 +56,17 @@ def confidence_bound(
   return sd - mean
 
 
+@jax.jit
+def mean(
+  parameters: gp.Parameters, data: gp.Data, pending: Any, points: gp.Points
+) -> jax.Array:
+  """What is expected of points, as [point].
+
+  Arguments as of `log_improvement`; negated, so that higher is better too.
+  """
+  return -_expected(parameters, data, pending, points)[0]
+
+
 def log_expected_improvement(z: jax.Array) -> jax.Array:
   """log(phi(z) + z Phi(z)): the log of the mean of max(z + e, 0), e ~ N(0, 1).
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from etils import epath
 
 from evo import ablation, calibration, gate, locked, transfer, verification
+from evo import allowance as allowance_lib
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
@@ -116,10 +117,11 @@ class Campaign:
     locks = phases.locks and locked.SPLIT in engine.splits
     self._locked_runs = 2 * locked.PAIRS if locks else 0
     self._verified: tuple[int, member_lib.Result] | None = None
+    self._cycle_from = 0  # Of the results.
     self._stacked: int | None = None  # The champion that the stack is from.
     self._confirmed: tuple[str, ...] = ()  # Of its changes.
     self._stop, self._observe = stop, lambda: observe(self)
-    self.allowance = bounds_lib.Allowance(
+    self.allowance = allowance_lib.Allowance(
       bounds,
       engine,
       strategy,
@@ -274,7 +276,10 @@ class Campaign:
     passed = evidence is not None and gate.passed(evidence)
     if not ablates or self.loop.stop_reason or not passed:
       return
-    stack, confirmed = verifier.reduce(found, self.strategy, turn, worth)
+    trials = [r for r in self.results[self._cycle_from :] if self._whole(r)]
+    stack, confirmed = verifier.reduce(
+      found, trials, self.strategy, turn, worth
+    )
     if self.loop.stop_reason is None:
       found = self._space.canonical(stack)
       # Where all was put back there is nothing to show.
@@ -311,6 +316,7 @@ class Campaign:
       first_member=old.members,
     )
     self.loop.cycle, self.incumbents = cycle, []
+    self._cycle_from = len(self.results)
 
   def _conclude(self) -> None:
     """A larger scale, and then the locked split, for the stack."""
@@ -378,7 +384,7 @@ class Campaign:
         spent = self.loop.flops + self.engine.in_flight
         self.incumbents.append((spent, result))
         if self.loop.live:
-          self.engine.keep((result.leg.member, result.stop))
+          self.engine.kept.save((result.leg.member, result.stop))
 
   def _whole(self, result: member_lib.Result) -> bool:
     return result.ok and result.stop == self.engine.budget.segments

@@ -108,7 +108,7 @@ def _rows(campaign: campaign_lib.Campaign) -> dict[str, float]:
   if best is None or campaign.confirmation is None:
     return {}
   rows = {
-    WEIGHTS: campaign.engine.score(best.leg, best.stop, 'confirm'),
+    WEIGHTS: campaign.engine.kept.score(best.leg, best.stop, 'confirm'),
     SCHEDULE: _confirmed(campaign, str(best.leg.member)),
     LAST: _confirmed(campaign, LAST),
   }

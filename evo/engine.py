@@ -6,9 +6,7 @@ slots are plain bookkeeping, so a ledger can be replayed through them without a
 device; the arrays follow from a checkpoint.
 """
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,12 +18,12 @@ from evo import failure as failure_lib
 from evo import heirs as heirs_lib
 from evo import hosts as hosts_lib
 from evo import inheritance
+from evo import kept as kept_lib
 from evo import member as member_lib
 from evo import mesh as mesh_lib
-from evo import population as population_lib
 from evo import populations as populations_lib
 from evo import program as program_lib
-from evo import round as round_lib
+from evo import rounds as rounds_lib
 from evo import seats as seats_lib
 from evo import slots as slots_lib
 from evo import space as space_lib
@@ -42,11 +40,6 @@ Weights = member_lib.Weights
 _FEW = 64
 
 
-def kept_name(weights: Weights) -> str:
-  """Name of the checkpoint of a kept state."""
-  return f'member-{weights[0]}-{weights[1]}'
-
-
 class Engine:
   """Runs legs in the slots of the live species.
 
@@ -59,6 +52,8 @@ class Engine:
     catalogue: of the structures seen.
     seats: which species are live, and whose legs are in which slots.
     checkpoints: of kept members and of all slots.
+    kept: states of members.
+    rounds: on the devices.
     meter: where the time went.
   """
 
@@ -135,16 +130,24 @@ class Engine:
       library={} if library is None else library,
       hosts=self.hosts,
     )
+    self.kept = kept_lib.Kept(
+      trainee, space, self.seats, self._populations, self.checkpoints
+    )
     self._heirs = heirs_lib.Heirs(
       self.catalogue,
       self.seats,
       self._populations,
       crossing,
-      self.restore_kept,
+      self.kept.restore,
     )
-    self._now: dict[int, round_lib.Turn] = {}  # Dispatched, not yet collected.
-    self._last: dict[int, round_lib.Turn] = {}  # Losses not yet looked at.
-    self._stopwatch = round_lib.Stopwatch(self.meter)
+    self.rounds = rounds_lib.Rounds(
+      space,
+      self.catalogue,
+      self.seats,
+      self._populations,
+      self._heirs,
+      self.meter,
+    )
 
   @property
   def cost(self) -> trainee_lib.Cost:
@@ -232,110 +235,12 @@ class Engine:
       self._populations.release(id)
     self.seats.leaving.clear()
 
-  def compile(self, most: int | None = None) -> None:
-    """Compiles the live species, side by side; a second call is free.
-
-    Args:
-      most: of them, those that came first; all by default.
-    """
-    refused = self._populations.compile(list(self.seats.tables)[:most])
-    for id, reason in refused.items():
-      self.seats.refuse(id, reason)
-
-  def dispatch(self) -> None:
-    """Starts one segment of each species, and the evaluations that end it.
-
-    Species that are compiled go first: what is new compiles while they train.
-
-    Raises:
-      failure.Failed: a species cannot be trained.
-    """
-    self._now = {}
-    live = list(self.seats.tables)
-    ready = [id for id in live if self._populations[id].compiled]
-    for id in ready:
-      self._dispatch(id)
-    self.compile()
-    for id in live:
-      if id not in ready:
-        self._dispatch(id)
-    self._heirs.forget()
-
-  def check(self) -> None:
-    """Waits for the end of the round before the one just dispatched.
-
-    Raises:
-      failure.Failed: a species was not trained, and its states are lost.
-    """
-    self._wait(self._last)
-
-  def collect(self) -> list[Result]:
-    """Results of the round just dispatched; waits only if a leg ends in it.
-
-    A member whose training loss is not finite is culled one round later, so
-    that nothing has to wait for it.
-    """
-    this, self._now = self._now, {}
-    dead = self._dead()
-    if any(turn.metrics for turn in this.values()):
-      self._wait(this)
-    self._last = this
-    results = self.seats.infeasible()
-    for id, turn in this.items():
-      metrics = turn.read() if turn.metrics else {}
-      table, species = self.seats.tables[id], self.catalogue.species[id]
-      for slot, ends in zip(table, table.ending()):
-        leg = slot.leg
-        if leg and leg.member in dead:
-          results.append(species.result(leg, slot.done + 1, None))
-        elif ends:
-          losses = {s: metrics[leg.member][s] for s in leg.splits}
-          results.append(species.result(leg, slot.done + 1, losses))
-    # By id, so that a record does not tell which slots the members were in.
-    return sorted(results, key=lambda result: result.leg.member)
-
   def settle(self, results: list[Result], *, replay: bool = False) -> None:
     """Advances all legs by one segment and frees the slots of `results`."""
     self.seats.settle(results)
     for result in results:
       if result.leg.keep and result.ok and not replay:
-        self.keep((result.leg.member, result.stop))
-
-  def keep(self, weights: Weights) -> None:
-    """Saves the state of a member that is still held in a slot."""
-    id, slot = self.seats.find(weights)
-    row = self._populations[id].take(slot)
-    self.checkpoints.save(kept_name(weights), row, remember=True)
-
-  def restore_kept(self, weights: Weights) -> Any:
-    """The kept state of a member, on the host."""
-    abstract = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype),
-      self._populations[self.seats.species_of[weights[0]]].row,
-    )
-    rows = self.checkpoints.restore(kept_name(weights), abstract)
-    return populations_lib.host_row(rows)
-
-  def score(self, leg: Leg, stop: int, split: str) -> float:
-    """The loss of a kept state on a split; charged to nobody.
-
-    Args:
-      leg: the member's last one.
-      stop: segments behind the state.
-      split: to score.
-    """
-    structure = self._space.structure(leg.configuration)
-    row = self.restore_kept((leg.member, stop))
-    hyperparameters = {
-      name: np.float32(value)
-      for name, value in self._space.hyperparameters(leg.configuration).items()
-    }
-
-    @jax.jit
-    def evaluate(data: Any, hyperparameters: Any, row: Any) -> jax.Array:
-      return self._trainee.evaluate(structure, data, hyperparameters, row)
-
-    return float(evaluate(self._trainee.data[split], hyperparameters, row))
+        self.kept.save((result.leg.member, result.stop))
 
   def release(self) -> None:
     """Gives the memory of all slots back."""
@@ -349,7 +254,7 @@ class Engine:
       name: of the checkpoint.
       note: gives what its note says beside that, once all before is written.
     """
-    turns = list(self._last.values())
+    turns = list(self.rounds.last.values())
     states = {id: table.states for id, table in self.seats.tables.items()}
 
     def whole_note() -> dict[str, Any]:
@@ -370,9 +275,7 @@ class Engine:
       rows = self._reseat(name, table, note['states'].get(str(id), []))
       if rows != list(range(len(rows))):
         self._populations[id].inherit(np.array(rows))
-      dead = note['dead']
-      losses = [np.nan if x and x.member in dead else 0.0 for x in table.legs]
-      self._last[id] = round_lib.Turn(table.legs, np.array(losses), {})
+      self.rounds.resume(id, table.legs, note['dead'])
 
   def _reseat(
     self, name: str, table: slots_lib.Table, saved: list[Weights | None]
@@ -382,67 +285,3 @@ class Engine:
       return table.reseat(saved)
     except ValueError as error:
       raise failure_lib.Differs(f'checkpoint {name}: {error}') from error
-
-  def _dispatch(self, id: int) -> None:
-    """One species' turn."""
-    population, table = self._populations[id], self.seats.tables[id]
-    if self.catalogue.species[id].refusal or not any(table.legs):
-      return
-    with _failing(id):
-      slots = self._arrays(id, table.legs)
-      self._heirs.fill(id, slots)
-      begin = time.monotonic()
-      losses = population.segment(slots)
-      metrics = self._evaluate(id)
-    self._now[id] = round_lib.Turn(table.legs, losses, metrics)
-    self._stopwatch.start(self._now[id], begin)
-
-  def _evaluate(self, id: int) -> dict[str, jax.Array]:
-    """Scores of the legs that end, by split."""
-    ending, metrics = self.seats.tables[id].ending(), {}
-    for split in sorted({s for leg in ending if leg for s in leg.splits}):
-      scored = [leg if leg and split in leg.splits else None for leg in ending]
-      slots = self._arrays(id, scored)
-      metrics[split] = self._populations[id].evaluate(slots, split)
-    return metrics
-
-  def _wait(self, turns: dict[int, round_lib.Turn]) -> None:
-    for id, turn in turns.items():
-      with _failing(id):
-        self._stopwatch.stop(turn)
-
-  def _arrays(self, id: int, legs: list[Leg | None]) -> population_lib.Slots:
-    baseline = self._space.hyperparameters(self._space.baseline)
-    table, steps = self.seats.tables[id], self.catalogue.species[id].steps
-    rows = [
-      self._space.hyperparameters(leg.configuration) if leg else baseline
-      for leg in legs
-    ]
-    return population_lib.Slots(
-      hyperparameters={
-        name: np.array([row[name] for row in rows], np.float32)
-        for name in baseline
-      },
-      seed=np.array([leg.seed if leg else 0 for leg in legs], np.int32),
-      step=np.array([slot.done * steps for slot in table], np.int32),
-      active=np.array([leg is not None for leg in legs]),
-    )
-
-  def _dead(self) -> set[int]:
-    """Members at work that were already lost in the round before."""
-    self._wait(self._last)
-    working = {leg.member: leg for leg in self.seats.legs}
-    dead = set()
-    for turn in self._last.values():
-      legs = {leg.member: leg for leg in turn.legs if leg}
-      dead |= {m for m in turn.dead() if working.get(m) is legs[m]}
-    return dead
-
-
-@contextlib.contextmanager
-def _failing(id: int) -> Iterator[None]:
-  """What the devices report within counts against a species."""
-  try:
-    yield
-  except jax.errors.JaxRuntimeError as error:
-    raise failure_lib.Failed(id, str(error)) from error

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from etils import epath
 
+from evo import allowance as allowance_lib
 from evo import attempts as attempts_lib
-from evo import bounds as bounds_lib
 from evo import clock as clock_lib
 from evo import engine as engine_lib
 from evo import ledger as ledger_lib
@@ -62,7 +62,7 @@ class Loop:
     self,
     engine: engine_lib.Engine,
     workdir: epath.PathLike,
-    allowance: bounds_lib.Allowance,
+    allowance: allowance_lib.Allowance,
     *,
     stop: Callable[[], str | None] = lambda: None,
     observe: Callable[[], None] = lambda: None,
@@ -200,7 +200,7 @@ class Loop:
     if self.stop_reason is None and (standing := self._standing()):
       self._taken(standing)
     with lull.expected():
-      self.engine.check()
+      self.engine.rounds.check()
       self._flush()
       self._checkpoints.wait()
 
@@ -238,17 +238,17 @@ class Loop:
     """One round on the devices."""
     if not self.clock.running:
       # One is enough to begin with: the others are compiled while it trains.
-      self.engine.compile(1)
+      self.engine.rounds.compile(1)
       self.log('compiled', round=self.round)
     self.clock.dispatched()
     try:
-      self.engine.dispatch()
+      self.engine.rounds.dispatch()
     finally:
       # The last round, if it ended well, is committed while this one trains,
       # and whatever becomes of it.
-      self.engine.check()
+      self.engine.rounds.check()
       self._flush()
-    return self.engine.collect()
+    return self.engine.rounds.collect()
 
   def _standing_results(
     self, results: list[member_lib.Result], standing: Record | None
@@ -298,7 +298,7 @@ class Loop:
       'decided': self._decided,
       'asked': asked,
       'legs': [leg.to_json() | self.engine.facts(leg) for leg in legs],
-      'results': [_result_json(result) for result in results],
+      'results': [result.to_json() for result in results],
       'split': standing['split'] if standing else self.engine.split,
       'plan': self.allowance.plan,
       'checkpoint': name if due else None,
@@ -413,27 +413,9 @@ class Loop:
 
   def _recorded_results(self, record: Record) -> list[member_lib.Result]:
     legs = {leg.member: leg for leg in self.engine.legs}
-    return [
-      member_lib.Result(leg=legs[r['member']], **_without(r, 'member'))
-      for r in record['results']
-    ]
-
-
-def _result_json(result: member_lib.Result) -> Record:
-  return {
-    'member': result.leg.member,
-    'status': result.status,
-    'metrics': result.metrics,
-    'flops': result.flops,
-    'tokens': result.tokens,
-    'stop': result.stop,
-  }
+    return [member_lib.Result.from_json(r, legs) for r in record['results']]
 
 
 def _owner(record: Record) -> tuple[str, int]:
   """Phase and turn of a record."""
   return record['phase'], record['turn']
-
-
-def _without(record: Record, key: str) -> Record:
-  return {k: v for k, v in record.items() if k != key}

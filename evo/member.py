@@ -122,6 +122,22 @@ class Result:
   def ok(self) -> bool:
     return self.status == OK
 
+  def to_json(self) -> dict[str, Any]:
+    """With the leg's member in place of the leg."""
+    own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    return {'member': own.pop('leg').member, **own}
+
+  @classmethod
+  def from_json(cls, value: dict[str, Any], legs: dict[int, Leg]) -> 'Result':
+    """Reads what `to_json` gave.
+
+    Args:
+      value: of a result.
+      legs: by member.
+    """
+    own = {k: v for k, v in value.items() if k != 'member'}
+    return cls(leg=legs[value['member']], **own)
+
   def agrees(self, other: 'Result') -> bool:
     """Whether two results of a leg are the same but for rounding."""
     mine, others = (

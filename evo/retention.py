@@ -10,6 +10,7 @@ from typing import Any
 from evo import disk as disk_lib
 from evo import engine as engine_lib
 from evo import form
+from evo import kept as kept_lib
 from evo import ledger as ledger_lib
 from evo import member as member_lib
 
@@ -75,7 +76,7 @@ class Retention:
       record: of it, not yet committed.
       needed: states that later legs may inherit; those that are there by then.
     """
-    names = sorted(map(engine_lib.kept_name, needed))
+    names = sorted(map(kept_lib.checkpoint_name, needed))
     return {
       'record': self._ledger.digest(number, record),
       'needs': [name for name in names if self._checkpoints.written(name)],
@@ -115,7 +116,7 @@ class Retention:
     return disk is None or self._engine.hosts.once(lambda: disk.has_room(more))
 
   def _sweep(self, number: int, keep: int, needed: Kept) -> None:
-    stay = set(map(engine_lib.kept_name, needed))
+    stay = set(map(kept_lib.checkpoint_name, needed))
     past = [n for n in self._numbers() if n <= number]
     for name in map(checkpoint_name, past[-keep:]):
       stay |= {name, *(self._checkpoints.note(name) or {}).get('needs', ())}

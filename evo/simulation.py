@@ -52,7 +52,7 @@ def simulate(
   """Runs a strategy on a task until its charge has no room for more.
 
   A round is one segment of all slots; a slot is refilled in the round after
-  its leg ended. The charge is never exceeded; as in `bounds.Allowance`, a
+  its leg ended. The charge is never exceeded; as in `allowance.Allowance`, a
   member that starts commits its whole run where members finish, and each leg
   is paid for by itself where they may not.
 

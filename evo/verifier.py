@@ -1,6 +1,6 @@
 """The verifier: runs the phases that put to the test what a search found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from etils import epath
 
@@ -14,6 +14,7 @@ from evo import (
   trial,
   verification,
 )
+from evo import allowance as allowance_lib
 from evo import bounds as bounds_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
@@ -107,12 +108,18 @@ class Verifier:
     return asker
 
   def reduce(
-    self, stack: Configuration, strategy: Strategy, turn: int, worth: float
+    self,
+    stack: Configuration,
+    trials: Sequence[member_lib.Result],
+    strategy: Strategy,
+    turn: int,
+    worth: float,
   ) -> tuple[Configuration, tuple[str, ...]]:
     """Tests each change of a stack and puts back what carries nothing.
 
     Args:
       stack: that passed the gate.
+      trials: of its search; they say what is tested first.
       strategy: of the search; its space has the baseline of the changes.
       turn: number of this verification.
       worth: the smallest gain worth having.
@@ -125,7 +132,7 @@ class Verifier:
     rule = ablation.Rule(ablation.changes(space, stack), worth)
     least = 2 * ablation.looks(self._pairs)[0]  # Of the elimination.
     with self._loop.allowance.sharing(least):
-      evidence = self._ablate(stack, rule, strategy, turn)
+      evidence = self._ablate(stack, rule, trials, strategy, turn)
     p = dict(zip(rule.names, rule.raw(evidence)))
     confirmed = tuple(sorted(rule.confirmed(evidence), key=p.__getitem__))
     for i, names in enumerate(elimination.attempts(rule, evidence)):
@@ -191,7 +198,7 @@ class Verifier:
     """
     evaluations = len(self._splits)
     own = self._loop.allowance
-    allowance = bounds_lib.Allowance(
+    allowance = allowance_lib.Allowance(
       bounds_lib.Bounds(flops=own.left(), disk=own.disk),
       larger.engine,
       strategy,
@@ -227,6 +234,7 @@ class Verifier:
     self,
     stack: Configuration,
     rule: ablation.Rule,
+    trials: Sequence[member_lib.Result],
     strategy: Strategy,
     turn: int,
   ) -> dict[str, trial.Evidence]:
@@ -234,7 +242,7 @@ class Verifier:
     # The champion's structure may be slower than those of its search.
     self._loop.replan()
     runs = self._loop.allowance.expected()
-    tested = ablation.extent(strategy.space, stack, runs)
+    tested = ablation.extent(strategy.space, stack, runs, trials)
     names, alone = self._loop.decide(
       ablation.PHASE, [list(tested.names), tested.alone]
     )

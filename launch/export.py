@@ -30,7 +30,7 @@ def write(
   weights = experiment.trainee.trained_weights(
     space.structure(configuration),
     space.hyperparameters(configuration),
-    experiment.engine.restore_kept(kept),
+    experiment.engine.kept.restore(kept),
   )
   if not experiment.engine.hosts.first:
     return

@@ -4,6 +4,7 @@ import math
 
 from etils import epath
 
+from evo import allowance as allowance_lib
 from evo import bounds as bounds_lib
 from evo import gate, statistics, verification
 from evo import loop as loop_lib
@@ -31,7 +32,7 @@ def make_loop(
   Raises:
     ValueError: the ledger is damaged.
   """
-  allowance = bounds_lib.Allowance(
+  allowance = allowance_lib.Allowance(
     bounds_lib.Bounds(), experiment.engine, experiment.strategy
   )
   return loop_lib.Loop(

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from evo import checkpoint, clock, ledger, population, program
-from evo import round as round_lib
+from evo import turn as turn_lib
 
 # Methods by the part of the work that they are; none calls another.
 _PARTS = {
@@ -28,7 +28,7 @@ _PARTS = {
     (population.Population, name)
     for name in ('segment', 'evaluate', 'inherit', 'refill', 'place', 'take')
   ],
-  'reading results': [(round_lib.Turn, 'read')],
+  'reading results': [(turn_lib.Turn, 'read')],
   'compiling': [(program.Program, 'compile')],
 }
 

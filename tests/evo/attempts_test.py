@@ -183,8 +183,8 @@ def test_an_heir_of_a_retired_species_begins_afresh(
     work.start(work.seats.admit(list(legs), limit=3))
     results = []
     while not work.idle():
-      work.dispatch()
-      results += (ended := work.collect())
+      work.rounds.dispatch()
+      results += (ended := work.rounds.collect())
       work.settle(ended)
     return results
 

@@ -57,7 +57,7 @@ class Damage:
   def _outcome(self, campaign, workdir):
     best = campaign.best.leg.member, campaign.best.stop
     records = ledger.Ledger(workdir / 'ledger').records
-    return records, campaign.engine.restore_kept(best)
+    return records, campaign.engine.kept.restore(best)
 
 
 @pytest.fixture

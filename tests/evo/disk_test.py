@@ -36,7 +36,7 @@ class Heavy(quadratic.Quadratic):
 def outcome(campaign, workdir):
   best = campaign.best.leg.member, campaign.best.stop
   records = ledger.Ledger(workdir / 'ledger').records
-  return records, campaign.engine.restore_kept(best)
+  return records, campaign.engine.kept.restore(best)
 
 
 def test_out_of_disk_at_ten_points_a_run_goes_on_once_there_is_room(

@@ -78,8 +78,8 @@ def run(work, legs):
   start(work, legs)
   losses = {}
   while not work.idle():
-    work.dispatch()
-    results = work.collect()
+    work.rounds.dispatch()
+    results = work.rounds.collect()
     work.settle(results)
     losses |= {r.leg.member: r.loss for r in results}
   return losses
@@ -159,7 +159,7 @@ def test_an_heir_has_its_donors_bits_and_its_own_learning_rate(
     for i in range(2)
   ]
   start(work, heirs)
-  work._heirs.fill(0, work._arrays(0, work.seats.tables[0].legs))
+  work._heirs.fill(0, work.rounds._arrays(0, work.seats.tables[0].legs))
   for i, leg in enumerate(work.seats.tables[0].legs):
     if leg in heirs:
       chex.assert_trees_all_equal(work._populations.row(0, i), before)
@@ -191,7 +191,7 @@ def test_a_source_that_nobody_holds_is_an_error(make, nanogpt):
   run(work, [member.Leg(0, None, nanogpt.baseline, None, 0, 1, seed=7)])
   start(work, [member.Leg(1, 0, nanogpt.baseline, (0, 2), 2, 4, seed=7)])
   with pytest.raises(failure.Damaged, match='checkpoint member-0-2 is missing'):
-    work.dispatch()
+    work.rounds.dispatch()
 
 
 def test_a_member_trains_as_a_plain_loop_over_its_steps_would(

@@ -143,8 +143,8 @@ def run_alone(work, legs, splits=('search',)):
   work.start(legs)
   results = {}
   while not work.idle():
-    work.dispatch()
-    ended = work.collect()
+    work.rounds.dispatch()
+    ended = work.rounds.collect()
     work.settle(ended)
     results |= {result.leg.member: result for result in ended}
   return results
@@ -194,7 +194,7 @@ def test_an_heir_of_another_structure_begins_with_its_parents_weights(
 ):
   work = make_engine(tmp_path)
   run_alone(work, [leg(0, 2, stop=4, keep=True, splits=())])
-  donor = work.restore_kept((0, 4))
+  donor = work.kept.restore((0, 4))
   if through == 'storage':
     run_alone(work, [leg(i, 2) for i in range(10, 14)])
     work.checkpoints.wait()
@@ -203,7 +203,7 @@ def test_an_heir_of_another_structure_begins_with_its_parents_weights(
   (seated,) = work.seats.admit([heir], limit=9)
   assert work.facts(seated)['inherited'] == pytest.approx(2 / 3)
   run_alone(work, [heir])
-  state = work.restore_kept((1, 5))
+  state = work.kept.restore((1, 5))
   fresh = np.float32(0.9 + 0.01)
   expected = np.append(donor, fresh)
   for _ in range(6):
@@ -217,7 +217,7 @@ def test_without_a_crossing_nothing_passes(tmp_path, make_engine):
   run_alone(work, [leg(0, 2, stop=4, keep=True, splits=())])
   heir = leg(1, 3, h0=0.0, source=(0, 4), start=4, stop=5, keep=True)
   run_alone(work, [heir])
-  state = work.restore_kept((1, 5))
+  state = work.kept.restore((1, 5))
   assert state[0] == np.float32(0.9) + np.float32(0.01)
   assert work.facts(heir)['inherited'] == 0.0
 
@@ -237,7 +237,7 @@ def test_resuming_between_species_gives_the_unbroken_ledger(
   assert records(parts) == records(whole)
   best = (unbroken.best.leg.member, unbroken.best.stop)
   chex.assert_trees_all_equal(
-    unbroken.engine.restore_kept(best), resumed.engine.restore_kept(best)
+    unbroken.engine.kept.restore(best), resumed.engine.kept.restore(best)
   )
 
 
@@ -279,9 +279,10 @@ def test_what_does_not_fit_is_infeasible_and_changes_nothing_else(
 def test_a_new_species_compiles_while_the_others_train(tmp_path, make_engine):
   work, order = make_engine(tmp_path), []
   run_alone(work, [leg(0, 2)])
-  turn, compile_ = work._dispatch, work.compile
-  work._dispatch = lambda id: (order.append(id), turn(id))
-  work.compile = lambda: (order.append('compile'), compile_())
+  rounds = work.rounds
+  turn, compile_ = rounds._dispatch, rounds.compile
+  rounds._dispatch = lambda id: (order.append(id), turn(id))
+  rounds.compile = lambda: (order.append('compile'), compile_())
   run_alone(work, [leg(1, 2, stop=1), leg(2, 3, stop=1)])
   assert order == [0, 'compile', 1]
 

@@ -4,6 +4,7 @@ import types
 
 import pytest
 
+from evo import allowance as allowance_lib
 from evo import bounds, member, species, trainee
 
 
@@ -22,7 +23,7 @@ def make(confirmation=0, takes_over=False, finishes=True, shares=None, **given):
   strategy = types.SimpleNamespace(
     evaluations=1, takes_over=takes_over, finishes=finishes
   )
-  return bounds.Allowance(
+  return allowance_lib.Allowance(
     bounds.Bounds(**given),
     engine(),
     strategy,

@@ -1,4 +1,4 @@
-"""A round on the devices: what was dispatched, and when it was done."""
+"""A turn of a species on the devices: what was dispatched, and when it was done."""
 
 import dataclasses
 import time
