@@ -1,6 +1,7 @@
 """Tests of runs in a bucket: as on a disk, whatever becomes of storage."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -253,6 +254,44 @@ def test_so_it_is_in_an_emulator_that_others_wrote(
     assert f'{len(paths)} rounds done' in process.out, process.err
   finally:
     emulator.stop()
+
+
+@pytest.mark.slow
+def test_the_quick_search_at_full_size_is_the_one_on_a_disk(
+  bucket, launch, tmp_path
+):
+  """Killed on its way. Takes eight minutes on 2 cores."""
+  workdir = tmp_path / 'run'
+  process = launch('search', f'--workdir={workdir}', timeout=900)
+  assert process.returncode == 0, process.err
+  strike = punisher.prelude("strike('ledger.after_append', 20)")
+  process = launch('search', RUN, prelude=strike, timeout=900)
+  assert process.returncode == -signal.SIGKILL, process.err
+  process = launch('search', RUN, timeout=900)
+  assert process.returncode == 0, process.err
+  assert_same(bucket, workdir)
+
+
+@pytest.mark.slow
+def test_a_comparison_on_text_is_the_one_on_a_disk(bucket, launch, tmp_path):
+  """Takes some minutes."""
+  if 'DATAPOINT_TEXT' not in os.environ:
+    pytest.skip('DATAPOINT_TEXT names no text')
+  flags = [
+    f'--data={os.environ["DATAPOINT_TEXT"]}',
+    '--strategies=random,pbt',
+    '--max_members=8',
+    '--member_tokens=15360',
+    '--seeds=2',
+  ]
+  for workdir in (tmp_path / 'run', 'gs://bucket/run'):
+    process = launch('compare', *flags, f'--workdir={workdir}', timeout=900)
+    assert process.returncode == 0, process.err
+  paths = sorted((tmp_path / 'run/runs').glob('*/ledger/*.json'))
+  assert len(paths) > 20
+  for path in paths:
+    name = f'run/{path.relative_to(tmp_path / "run")}'
+    assert bucket.content(name) == path.read_bytes(), name
 
 
 BAD = {
