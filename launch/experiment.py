@@ -18,12 +18,16 @@ from evo import strategies
 from evo import strategy as strategy_lib
 from launch import cli, parameters
 from launch import devices as devices_lib
+from launch import topology as topology_lib
 from models import compute, language_model
 from models import data as data_lib
 
 # A child of `evolution` whose lineage could give it less than this share of its
 # weights trains from scratch instead.
 _LEAST_SHARE = 0.5
+# Of a device's memory, for what blocks keep until the way back. Beside it there
+# have to be two copies of the population, while a checkpoint is written.
+_KEPT_SHARE = 1 / 3
 # Strategies whose children may go on from what a lineage holds at --inherit_at.
 _INHERITING = ('evolution', 'hybrid')
 
@@ -70,14 +74,16 @@ def load_space(given: dict[str, Any]) -> space_lib.Space:
 
 
 def load_trainee(
-  given: dict[str, Any], space: space_lib.Space, platform: str | None = None
+  given: dict[str, Any],
+  space: space_lib.Space,
+  topology: topology_lib.Topology | None = None,
 ) -> language_model.LanguageModel:
   """The transformer on the text of the flags.
 
   Args:
     given: the flags.
     space: of its configurations.
-    platform: that it is computed on; by default the one at hand.
+    topology: of TPUs that it is computed on; by default what is at hand.
   """
   corpus = data_lib.load(
     given['data'] or None,
@@ -86,8 +92,14 @@ def load_trainee(
     context=_longest_context(space),
     evaluation_tokens=given['evaluation_tokens'],
   )
-  how = compute.on(platform or jax.default_backend())
-  return language_model.LanguageModel(corpus, how)
+  if topology:
+    platform, memory, chips = 'tpu', topology.chip.usable, topology.chips
+  else:
+    platform, chips = jax.default_backend(), jax.device_count()
+    memory = populations_lib.device_memory()
+  # Several members on a device may be vectorised.
+  room = _KEPT_SHARE * memory / max(1, given['population'] // chips)
+  return language_model.LanguageModel(corpus, compute.on(platform, room))
 
 
 def mapped(

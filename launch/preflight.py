@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     files.check_workdir(workdir, {}, 'search')
     topology_lib.prepare_backend(topology)
     space = experiment_lib.load_space(given)
-    trainee = experiment_lib.load_trainee(given, space, 'tpu')
+    trainee = experiment_lib.load_trainee(given, space, topology)
     sizes, why = devices.choose(
       given, trainee, space, topology.chips, topology.chip.usable
     )

@@ -1,6 +1,5 @@
 """The blocks of a transformer, written out one after another or as one loop."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -11,9 +10,8 @@ from models import attention, shardings
 from models.block import Block
 from models.compute import Compute
 
-# What may be kept of a block for the way back, by `Compute.kept`.
+# What a loop may keep of a block for the way back, by `Compute.kept`.
 KEPT = {
-  'everything': jax.checkpoint_policies.everything_saveable,
   'products': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   'middles': jax.checkpoint_policies.save_only_these_names(
     'attended', 'hidden'
@@ -35,9 +33,22 @@ def run(
     inputs: beside the stream; their `compute` says how.
     key: of dropout; none is dropped without it.
   """
-  if len(blocks) > inputs.compute.written_out:
+  compute = inputs.compute
+  if len(blocks) > compute.written_out or _kept(blocks, x) > compute.room:
     return _loop(blocks, x, inputs, key)
   return _write_out(blocks, x, x, range(len(blocks)), inputs, key)
+
+
+def _kept(blocks: Sequence[Block], x: jax.Array) -> float:
+  """About the bytes that a device keeps of blocks that are written out.
+
+  Of each token 12 times the stream's width and twice the hidden channels; the
+  compilers of TPUs were seen to come to that.
+  """
+  structure = blocks[0].structure
+  of_token = 12 * structure.width + 2 * structure.hidden
+  tokens = x.shape[0] * x.shape[1] / shardings.batch_shards()
+  return len(blocks) * tokens * of_token * x.dtype.itemsize
 
 
 def _write_out(
@@ -52,10 +63,7 @@ def _write_out(
   for i in indices:
     graph, state = nnx.split(blocks[i])
     state = _map(lambda _, w: _as_used(w, inputs.compute), state)
-    call = functools.partial(_call, graph, inputs=inputs, index=i, key=key)
-    if inputs.compute.kept != 'everything':
-      call = jax.checkpoint(call, policy=KEPT[inputs.compute.kept])
-    x = call(state, x, x0)
+    x = _call(graph, state, x, x0, inputs, i, key)
   return x
 
 

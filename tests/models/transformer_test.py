@@ -294,18 +294,12 @@ def test_bfloat16_computes_nearly_the_same(small, shaken, choice):
   assert float(jnp.abs(exact - rough.astype(jnp.float32)).max()) < spread / 4
 
 
-@pytest.mark.parametrize(
-  'depth,written_out', [(3, 0), (4, 0), (3, 3)], ids=['odd', 'even', 'no loop']
-)
+@pytest.mark.parametrize('depth', [3, 4])
 @pytest.mark.parametrize('choice', [{}, NANOCHAT], ids=['plain', 'nanochat'])
-def test_blocks_as_one_loop_or_computed_again_compute_the_same(
-  small, shaken, choice, depth, written_out
-):
+def test_blocks_as_one_loop_compute_the_same(small, shaken, choice, depth):
   structure = small(**choice, depth=depth)
   weights, tokens = shaken(structure), _tokens(structure)
-  other = dataclasses.replace(
-    compute.CPU, written_out=written_out, kept='middles'
-  )
+  looped = dataclasses.replace(compute.CPU, written_out=0)
 
   @jax.jit
   def both(weights):
@@ -315,10 +309,35 @@ def test_blocks_as_one_loop_or_computed_again_compute_the_same(
       return jnp.square(logits).mean()
 
     slope = jax.value_and_grad(loss)
-    return slope(weights, compute.CPU), slope(weights, other)
+    return slope(weights, compute.CPU), slope(weights, looped)
 
-  plain, again = both(weights)
-  chex.assert_trees_all_close(again, plain, rtol=2e-4, atol=1e-5)
+  plain, loop = both(weights)
+  chex.assert_trees_all_close(loop, plain, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  'options,loops',
+  [
+    ({}, False),
+    ({'written_out': 3}, False),
+    ({'written_out': 2}, True),
+    # Of 32 tokens each block keeps 12 x 16 numbers and 2 x 64.
+    ({'room': 3 * 32 * (12 * 16 + 2 * 64) * 4}, False),
+    ({'room': 3 * 32 * (12 * 16 + 2 * 64) * 4 - 1}, True),
+  ],
+)
+def test_blocks_are_a_loop_where_they_are_many_or_keep_too_much(
+  small, shaken, options, loops
+):
+  structure = small(depth=3)
+  tokens = jnp.zeros((2, 16), jnp.int32)
+  how = dataclasses.replace(compute.CPU, **options)
+  program = jax.make_jaxpr(
+    lambda w: transformer.apply(
+      structure, w, traced.complete({}), tokens, compute=how
+    )
+  )(shaken(structure))
+  assert ('scan[' in str(program)) == loops
 
 
 def test_a_key_drops_only_where_the_structure_says_so(small, shaken):
