@@ -1,6 +1,8 @@
 """Every test runs on four CPU devices, with JAX's strictest settings."""
 
+import os
 import subprocess
+import tempfile
 from concurrent import futures
 
 import buckets
@@ -10,6 +12,18 @@ import pytest
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+
+def pytest_configure(config):
+  """All workers of a run share what they compile, and later runs nothing."""
+  if not hasattr(config, 'workerinput'):
+    folder = tempfile.TemporaryDirectory()
+    config.add_cleanup(folder.cleanup)
+    os.environ['DATAPOINT_COMPILED'] = folder.name
+  jax.config.update(
+    'jax_compilation_cache_dir', os.environ['DATAPOINT_COMPILED']
+  )
 
 
 @pytest.fixture

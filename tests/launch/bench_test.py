@@ -1,6 +1,9 @@
 """Tests of the benchmarks: what they print, and that nothing is made up."""
 
 import json
+import pathlib
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -98,3 +101,29 @@ def test_a_benchmark_writes_the_table_that_it_prints(launch, tmp_path):
   assert [line[: len(name)] for line, name in zip(lines, names)] == names
   ratio = next(f for f in facts['figures'] if f['name'] == 'all / a step')
   assert 0 < ratio['low'] <= ratio['median'] <= ratio['high']
+
+
+def children(pid):
+  """Processes that a process has started and that are not over."""
+  found = []
+  for path in pathlib.Path('/proc').glob('[0-9]*/stat'):
+    try:
+      fields = path.read_text().rpartition(')')[2].split()
+    except OSError:
+      continue  # It is over.
+    if int(fields[1]) == pid and fields[0] != 'Z':
+      found.append(int(path.parent.name))
+  return found
+
+
+def test_a_benchmark_that_is_ended_leaves_no_process(launch, started, tmp_path):
+  process = launch('bench', 'start', f'--workdir={tmp_path}', wait=False)
+  started.append(process)
+  deadline = time.monotonic() + 60
+  while not (own := children(process.pid)):
+    assert process.poll() is None and time.monotonic() < deadline
+    time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)
+  process.communicate()
+  assert process.returncode == 128 + signal.SIGTERM
+  assert not any(pathlib.Path(f'/proc/{pid}').exists() for pid in own)
