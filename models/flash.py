@@ -66,10 +66,8 @@ def _kernel(heads: int, length: int) -> Callable[..., jax.Array]:
   """The kernel of all heads; it checks shapes when it is called."""
   block = max(b for b in (_LEAST, 2 * _LEAST, _MOST) if length % b == 0)
   names = ('block_q', 'block_kv', 'block_q_dkv', 'block_kv_dkv')
-  # One pass goes back, over 5 products; two of them would take 7.
-  blocks = splash.BlockSizes(
-    **dict.fromkeys(names, block), use_fused_bwd_kernel=True
-  )
+  names += ('block_q_dq', 'block_kv_dq')
+  blocks = splash.BlockSizes(**dict.fromkeys(names, block))
   mask = splash.MultiHeadMask([splash.CausalMask((length, length))] * heads)
   return splash.make_splash_mha(
     mask,
