@@ -5,13 +5,12 @@ also added alone to the baseline, to see whether the gains add up.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from evo import gate, promise, sequential, statistics, trial, verification
-from evo import member as member_lib
+from evo import gate, sequential, statistics, trial, verification
 from evo import space as space_lib
 
 Configuration = space_lib.Configuration
@@ -80,7 +79,7 @@ def extent(
   space: space_lib.Space,
   stack: Configuration,
   runs: int | None,
-  trials: Sequence[member_lib.Result] = (),
+  order: Callable[[Sequence[str]], Sequence[str]],
 ) -> Extent:
   """What so many runs can test: all changes, alone too, or what promises most.
 
@@ -88,7 +87,7 @@ def extent(
     space: of the configurations.
     stack: configuration with all changes.
     runs: that may still start; None is no bound.
-    trials: of the search that found the stack; see `promise.order`.
+    order: of names of changes, what promises most first.
   """
   names = changes(space, stack)
   # Arms of the first look; the stack and the baseline are two of them.
@@ -96,7 +95,7 @@ def extent(
   if most >= 2 + 2 * len(names) or runs is None:
     return Extent(names)
   if most < 2 + len(names):
-    first = promise.order(space, stack, names, trials)[: max(0, most - 2)]
+    first = order(names)[: max(0, most - 2)]
     names = tuple(name for name in names if name in first)
   return Extent(names, alone=False)
 

@@ -1,5 +1,6 @@
 """The verifier: runs the phases that put to the test what a search found."""
 
+import functools
 from collections.abc import Callable, Sequence
 
 from etils import epath
@@ -10,6 +11,7 @@ from evo import (
   elimination,
   gate,
   locked,
+  promise,
   transfer,
   trial,
   verification,
@@ -242,7 +244,9 @@ class Verifier:
     # The champion's structure may be slower than those of its search.
     self._loop.replan()
     runs = self._loop.allowance.expected()
-    tested = ablation.extent(strategy.space, stack, runs, trials)
+    space = strategy.space
+    order = functools.partial(promise.order, space, stack, trials=trials)
+    tested = ablation.extent(space, stack, runs, order)
     names, alone = self._loop.decide(
       ablation.PHASE, [list(tested.names), tested.alone]
     )
@@ -250,7 +254,7 @@ class Verifier:
       return {}
     pairs = ablation.looks(self._pairs)[-1]
     asker = ablation.make(
-      strategy.space,
+      space,
       stack,
       rule,
       self._segments,

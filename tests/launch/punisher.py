@@ -13,7 +13,7 @@ import time
 
 import jax
 
-from evo import engine, faults, population
+from evo import faults, population, rounds
 
 _COUNTING = threading.Lock()  # Points are passed in several threads.
 
@@ -121,12 +121,12 @@ def _run_out_of_memory():
 
 def _disturb(numbers, structure, happen):
   """Lets something happen at segments of species with such a structure."""
-  dispatch, segment = engine.Engine._dispatch, population.Population.segment
+  dispatch, segment = rounds.Rounds._dispatch, population.Population.segment
   count, working = itertools.count(1), {}
 
   def dispatched(self, id):
     working.clear()
-    working.update(self.catalogue.species[id].structure)
+    working.update(self._catalogue.species[id].structure)
     return dispatch(self, id)
 
   def disturbed(self, slots):
@@ -134,7 +134,7 @@ def _disturb(numbers, structure, happen):
       happen()
     return segment(self, slots)
 
-  engine.Engine._dispatch = dispatched
+  rounds.Rounds._dispatch = dispatched
   population.Population.segment = disturbed
 
 
