@@ -1,6 +1,5 @@
 """Every test runs on four CPU devices, with JAX's strictest settings."""
 
-import os
 import subprocess
 import tempfile
 from concurrent import futures
@@ -16,14 +15,10 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
 
 
 def pytest_configure(config):
-  """All workers of a run share what they compile, and later runs nothing."""
-  if not hasattr(config, 'workerinput'):
-    folder = tempfile.TemporaryDirectory()
-    config.add_cleanup(folder.cleanup)
-    os.environ['DATAPOINT_COMPILED'] = folder.name
-  jax.config.update(
-    'jax_compilation_cache_dir', os.environ['DATAPOINT_COMPILED']
-  )
+  """No worker compiles a program twice, and no run finds those of another."""
+  folder = tempfile.TemporaryDirectory()
+  config.add_cleanup(folder.cleanup)
+  jax.config.update('jax_compilation_cache_dir', folder.name)
 
 
 @pytest.fixture
