@@ -123,7 +123,7 @@ class Loop:
     """Whether the states of the current round are on the devices."""
     return self.round > self.resume_at
 
-  def decide(self, name: str, value: Any) -> Any:
+  def decide(self, name: str, make: Callable[[], Any]) -> Any:
     """What was decided before the next round: as it stands there, or now.
 
     For decisions that hang on the bounds, which may be others by the time that
@@ -131,13 +131,13 @@ class Loop:
 
     Args:
       name: of the decision.
-      value: JSON-able.
+      make: decides; gives what is JSON-able.
     """
-    standing = self._standing()
-    if standing:
+    if standing := self._standing():
       self._same(name in standing['decided'])
-      value = standing['decided'][name]
-    self._decided[name] = value
+      self._decided[name] = standing['decided'][name]
+    else:
+      self._decided[name] = make()
     return self._decided[name]
 
   def late(self, share: float = 1.0) -> str | None:

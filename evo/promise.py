@@ -23,29 +23,13 @@ def order(
 ) -> list[str]:
   """The changes, those first whose undoing is expected to cost most.
 
-  Where the search is not known those come first that are the largest, as
-  shares of their ranges.
-
   Args:
     space: whose baseline the changes are made to.
     stack: configuration with all changes.
     names: of the changes.
-    trials: results of the search, trained for as long as each other.
+    trials: results of the search, trained for as long as each other; at least
+      one ended well.
   """
-  if any(trial.ok for trial in trials):
-    gains = _expected(space, stack, names, trials)
-  else:
-    gains = [_size(space, stack, name) for name in names]
-  return sorted(names, key=dict(zip(names, gains)).__getitem__, reverse=True)
-
-
-def _expected(
-  space: space_lib.Space,
-  stack: Configuration,
-  names: Sequence[str],
-  trials: Sequence[member_lib.Result],
-) -> list[float]:
-  """Loss without each change, in sds of the search; less that of the stack."""
   model = surrogate.Surrogate(space, judge=acquisition.mean)
   model.fit(
     [space.canonical(trial.leg.configuration) for trial in trials],
@@ -54,10 +38,6 @@ def _expected(
   without = [
     space.canonical(stack | {name: space.baseline[name]}) for name in names
   ]
-  gain, *gains = model.scores([space.canonical(stack), *without])
-  return [float(gain - each) for each in gains]
-
-
-def _size(space: space_lib.Space, stack: Configuration, name: str) -> float:
-  unit, after = space.by_name[name].unit, space.canonical(stack)
-  return abs(unit(after[name]) - unit(space.baseline[name]))
+  # The lower, the more the loss is expected to rise without the change.
+  scores = dict(zip(names, model.scores(without)))
+  return sorted(names, key=scores.__getitem__)

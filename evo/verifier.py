@@ -215,7 +215,7 @@ class Verifier:
       keep=self._loop.keep,
     )
     runs = allowance.expected()
-    names = loop.decide('names', transfer.extent(confirmed, runs))
+    names = loop.decide('names', lambda: transfer.extent(confirmed, runs))
     asker = transfer.make(
       space,
       stack,
@@ -246,10 +246,12 @@ class Verifier:
     runs = self._loop.allowance.expected()
     space = strategy.space
     order = functools.partial(promise.order, space, stack, trials=trials)
-    tested = ablation.extent(space, stack, runs, order)
-    names, alone = self._loop.decide(
-      ablation.PHASE, [list(tested.names), tested.alone]
-    )
+
+    def decided() -> list:
+      tested = ablation.extent(space, stack, runs, order)
+      return [list(tested.names), tested.alone]
+
+    names, alone = self._loop.decide(ablation.PHASE, decided)
     if not names:
       return {}
     pairs = ablation.looks(self._pairs)[-1]

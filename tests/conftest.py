@@ -1,7 +1,6 @@
 """Every test runs on four CPU devices, with JAX's strictest settings."""
 
 import subprocess
-import tempfile
 from concurrent import futures
 
 import buckets
@@ -11,14 +10,6 @@ import pytest
 jax.config.update('jax_platforms', 'cpu')
 jax.config.update('jax_num_cpu_devices', 4)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
-
-
-def pytest_configure(config):
-  """No worker compiles a program twice, and no run finds those of another."""
-  folder = tempfile.TemporaryDirectory()
-  config.add_cleanup(folder.cleanup)
-  jax.config.update('jax_compilation_cache_dir', folder.name)
 
 
 @pytest.fixture

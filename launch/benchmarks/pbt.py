@@ -50,11 +50,7 @@ def measure(options: Options, observe: Observe) -> list[Figure]:
 
 
 def _exploits(made: recipe.Recipe) -> Figure:
-  """Seconds of one of two that the worst quarter does at once.
-
-  Nothing else is under way meanwhile, and the devices are waited for: in a
-  search it costs at most as much.
-  """
+  """Seconds of one of two that the worst quarter does at once, waited for."""
   members = recipe.Members(made, POPULATION, 1)
   parents = np.arange(POPULATION)
   parents[[3, 4]] = 7, 0  # Across devices, where there are two or more.

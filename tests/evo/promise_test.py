@@ -84,14 +84,6 @@ def test_members_that_failed_are_taken_for_bad_ones():
   assert found[0] == 'kind' and found[-1] == 'harmful'
 
 
-@pytest.mark.parametrize(
-  'trials', [[], [trial(0, SPACE.baseline, math.inf)]], ids=['none', 'failed']
-)
-def test_without_a_search_the_largest_change_comes_first(trials):
-  found = promise.order(SPACE, STACK, ('weak', 'nothing', 'strong'), trials)
-  assert found == ['nothing', 'weak', 'strong']
-
-
 def test_the_order_depends_on_nothing_but_what_it_is_given():
   trials = searched(32, 1)
   once, twice = (promise.order(SPACE, STACK, NAMES, trials) for _ in range(2))
