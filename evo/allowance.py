@@ -217,6 +217,8 @@ class Allowance:
       return 'max_members'
     if fresh is None or fresh >= least:
       return 'done'
+    if bounds.flops is None and bounds.minutes is None:
+      return 'max_members'
     planned = self.plan and self.plan['flops']
     if bounds.flops is None or (planned and planned < bounds.flops):
       return 'max_minutes'

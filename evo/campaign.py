@@ -6,7 +6,15 @@ from typing import Any, Protocol
 
 from etils import epath
 
-from evo import ablation, calibration, gate, locked, transfer, verification
+from evo import (
+  ablation,
+  calibration,
+  failure,
+  gate,
+  locked,
+  transfer,
+  verification,
+)
 from evo import allowance as allowance_lib
 from evo import bounds as bounds_lib
 from evo import engine as engine_lib
@@ -14,6 +22,7 @@ from evo import ledger as ledger_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import phases as phases_lib
+from evo import record as record_lib
 from evo import space as space_lib
 from evo import strategy as strategy_lib
 from evo import verifier as verifier_lib
@@ -107,7 +116,7 @@ class Campaign:
     self.confirmation, self.noise, self.stack = None, None, None
     self.stop_reason = None
     self.transferred: list[loop_lib.Record] = []
-    self._elsewhere: dict[str, float] = {}  # Seconds, by kind.
+    self._elsewhere: dict[str, float] = {}  # As of `spent`.
     self._space, self._workdir = strategy.space, epath.Path(workdir)
     # What decides first; the search split beside it shows the screen's bias.
     splits = tuple(s for s in ('confirm', 'search') if s in engine.splits)
@@ -173,10 +182,10 @@ class Campaign:
     return self.allowance.progress(self.loop.phase == loop_lib.SEARCH)
 
   def spent(self) -> dict[str, float]:
-    """Seconds by what they were spent on, at the larger scale too."""
+    """What the clock says, of the larger scale too."""
     return {
-      kind: seconds + self._elsewhere.get(kind, 0.0)
-      for kind, seconds in self.loop.clock.spent().items()
+      kind: value + self._elsewhere.get(kind, 0)
+      for kind, value in self.loop.clock.spent().items()
     }
 
   def run(self) -> None:
@@ -339,13 +348,32 @@ class Campaign:
     if self.loop.replaying:
       # The locked split was read: what is not shown by now is not shown.
       self.transferred = ledger_lib.Ledger(folder / 'ledger').records
+      record_lib.check(self.transferred, self.engine.budget.segments)
       events = ledger_lib.Events(folder / 'events.jsonl').read()
       rounds = [event for event in events if event['event'] == 'round']
       self._spent_elsewhere(rounds[-1] if rounds else {})
       return
-    changed = ablation.changes(self._space, self.stack)
     self.loop.phase = transfer.PHASE  # For those who watch.
-    loop = self._verifier.enlarge(
+    self.engine.release()
+    try:
+      loop = self._enlarge(folder)
+    except Exception as error:
+      if not failure.has_no_room(error):
+        raise
+      # No reason to leave out the locked split either.
+      self.loop.log('no_room', phase=transfer.PHASE, reason=str(error))
+      return
+    self.allowance.charge(loop.flops)
+    self._spent_elsewhere(loop.clock.spent())
+    self.transferred = loop.records
+    # Out of time is no reason to leave out the locked split.
+    if loop.stop_reason != 'max_minutes':
+      self.stop_reason = loop.stop_reason or self.stop_reason
+
+  def _enlarge(self, folder: epath.Path) -> loop_lib.Loop:
+    """The runs at the larger scale, in a loop of their own."""
+    changed = ablation.changes(self._space, self.stack)
+    return self._verifier.enlarge(
       self._space,
       self.stack,
       tuple(name for name in self._confirmed if name in changed),
@@ -355,16 +383,11 @@ class Campaign:
       stop=lambda: self._stop() or self.loop.late(_TRANSFERRED_BY),
       observe=self._transferring,
     )
-    self.allowance.charge(loop.flops)
-    self._spent_elsewhere(loop.clock.spent())
-    self.transferred = loop.records
-    # Out of time is no reason to leave out the locked split.
-    if loop.stop_reason != 'max_minutes':
-      self.stop_reason = loop.stop_reason or self.stop_reason
 
   def _spent_elsewhere(self, spent: dict[str, Any]) -> None:
     # How many there are in all is known to the clock of the campaign.
-    self._elsewhere = {k: spent[k] for k in spent if k.startswith('seconds_')}
+    kinds = set(self.loop.clock.spent()) - {'seconds'}
+    self._elsewhere = {kind: spent.get(kind, 0) for kind in kinds}
 
   def _transferring(self) -> None:
     """Notes the time, which this campaign's own rounds do not tell."""

@@ -111,6 +111,7 @@ class Checkpoints:
     self._recent = collections.OrderedDict()
     self._writer = concurrent.futures.ThreadPoolExecutor(max_workers=1)
     self._pending = {}
+    self._failure: Exception | None = None  # Of a write.
 
   def save(
     self,
@@ -242,7 +243,17 @@ class Checkpoints:
       return None
     return f'checkpoint {name} is damaged; expected {directory} as it was saved'
 
-  def _write(
+  def _write(self, *args: Any) -> None:
+    # What is written later may build on what could not be.
+    if self._failure:
+      raise self._failure
+    try:
+      self._put(*args)
+    except Exception as error:
+      self._failure = error
+      raise
+
+  def _put(
     self,
     name: str,
     tree: PyTree,
@@ -261,6 +272,8 @@ class Checkpoints:
       faults.point('checkpoint.before_seal')
       self._hosts.fence()
       files = digest(self.directory / place)
+      for path in _files(self.directory / place):
+        storage.sync(path)
       said = json.loads(json.dumps(note()))  # As it will be read.
       seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)

@@ -94,6 +94,9 @@ class Clock:
   def spent(self) -> dict[str, float]:
     """Seconds by what they were spent on, for results and events.
 
+    Beside them stand the programs that were compiled, `compilations`, and those
+    of them that the cache had.
+
     `seconds_searching` runs from the first dispatch to the last result, less
     what was compiled in the first round; what of it is not training, evaluating
     or compiling is overhead.
@@ -102,14 +105,15 @@ class Clock:
     if self._rounds:
       searching = self._last_result - self._first_dispatch
     session = {
-      'compiling': self._meter.compiling,
-      'training': self._meter.training,
-      'evaluating': self._meter.evaluating,
-      'searching': searching,
+      'seconds_compiling': self._meter.compiling,
+      'seconds_training': self._meter.training,
+      'seconds_evaluating': self._meter.evaluating,
+      'seconds_searching': searching,
+      'compilations': self._meter.compilations,
+      'compilations_cached': self._meter.cached,
     }
     return {'seconds': self.seconds} | {
-      f'seconds_{name}': self._before.get(f'seconds_{name}', 0.0) + value
-      for name, value in session.items()
+      name: self._before.get(name, 0) + value for name, value in session.items()
     }
 
   def _rate(self, column: int) -> float | None:

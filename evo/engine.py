@@ -174,8 +174,7 @@ class Engine:
   @property
   def state_bytes(self) -> int:
     """Of the slots of as many species as may be live, if like the baseline."""
-    devices = self.mesh.shape['member']
-    return self.max_species * devices * self._populations.baseline.state_bytes
+    return self.max_species * self._populations.baseline.total_bytes
 
   @property
   def split(self) -> dict[str, int]:

@@ -48,6 +48,17 @@ class Refused(OSError):
     )
 
 
+def is_refused(error: BaseException | None) -> bool:
+  """Whether an error, or one behind it, says that storage refuses."""
+  return any(isinstance(each, Refused) for each in _chain(error))
+
+
+def has_no_room(error: BaseException | None) -> bool:
+  """Whether devices have no memory for something."""
+  # JAX's errors have no kinds but by their text.
+  return str(error).startswith('RESOURCE_EXHAUSTED')
+
+
 def is_outage(error: BaseException | None) -> bool:
   """Whether an error, or one behind it, says that storage does not answer."""
   # TensorStore's errors are all of one kind.

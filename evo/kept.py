@@ -51,11 +51,10 @@ class Kept:
 
   def restore(self, weights: Weights) -> Any:
     """The state of a member, on the host."""
-    abstract = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype),
-      self._populations[self._seats.species_of[weights[0]]].row,
+    population = self._populations[self._seats.species_of[weights[0]]]
+    rows = self._checkpoints.restore(
+      checkpoint_name(weights), population.abstract_row()
     )
-    rows = self._checkpoints.restore(checkpoint_name(weights), abstract)
     return populations_lib.host_row(rows)
 
   def score(self, leg: member_lib.Leg, stop: int, split: str) -> float:

@@ -24,6 +24,18 @@ _RECOVERY = (
 )
 # What is read of events: of all, and of some kinds.
 _EVENT = form.fields(time=form.number(0), event=form.text)
+# And what a clock goes on from.
+_SPENT = form.given(
+  **dict.fromkeys(
+    (
+      *('seconds', 'seconds_compiling', 'seconds_training'),
+      *('seconds_evaluating', 'seconds_searching'),
+    ),
+    form.number(0),
+  ),
+  compilations=form.whole(),
+  compilations_cached=form.whole(),
+)
 _KINDS = {
   'round': form.fields(round=form.whole(), seconds=form.number(0)),
   'stop': form.fields(reason=form.optional(form.text), seconds=form.number(0)),
@@ -187,6 +199,7 @@ class Events:
       try:
         event = document.parse(line, 'an event')
         _EVENT('event', event)
+        _SPENT('event', event)
         _KINDS.get(event['event'], form.anything)('event', event)
       except ValueError:
         continue

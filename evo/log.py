@@ -4,6 +4,8 @@ Objects in a bucket cannot be appended to. There the last piece is written anew
 for each line, until it is full; in order of their names the pieces are the text.
 """
 
+import os
+
 from etils import epath
 
 from evo import storage
@@ -42,8 +44,13 @@ class Log:
       self._append(line.encode() + b'\n')
       return
     self._path.parent.mkdir(parents=True, exist_ok=True)
-    with self._path.open('a') as file:
-      file.write(line + '\n')
+    with open(self._path, 'ab+') as file:
+      # A full disk may have torn the last line.
+      begin = b''
+      if file.tell():
+        file.seek(-1, os.SEEK_END)
+        begin = b'' if file.read() == b'\n' else b'\n'
+      file.write(begin + line.encode() + b'\n')
 
   def _append(self, line: bytes) -> None:
     if self._store is None:

@@ -135,7 +135,8 @@ class Result:
       value: of a result.
       legs: by member.
     """
-    own = {k: v for k, v in value.items() if k != 'member'}
+    names = [f.name for f in dataclasses.fields(cls) if f.name != 'leg']
+    own = {name: value[name] for name in names}
     return cls(leg=legs[value['member']], **own)
 
   def agrees(self, other: 'Result') -> bool:

@@ -135,6 +135,12 @@ class Population:
     return self._programs[name]
 
   @property
+  def total_bytes(self) -> int:
+    """Of all slots, wherever they lie."""
+    leaves = jax.tree.leaves(self.abstract_state())
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+
+  @property
   def state_bytes(self) -> int:
     """Of all slots, on each device."""
     leaves = jax.tree.leaves(self.abstract_state())
@@ -209,6 +215,7 @@ class Population:
 
   def snapshot(self) -> PyTree:
     """A copy of all slots that later segments leave alone; does not wait."""
+    self.allocate()
     return self._programs['snapshot'](self.state)
 
   def abstract_state(self) -> PyTree:
@@ -220,6 +227,17 @@ class Population:
       self.row,
       self._shardings,
     )
+
+  def abstract_row(self) -> PyTree:
+    """Shapes and dtypes of what `take` gives, and how members are split."""
+
+    def abstract(
+      leaf: jax.ShapeDtypeStruct, sharding: jax.NamedSharding
+    ) -> jax.ShapeDtypeStruct:
+      where = sharding if self._split else None
+      return jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype, sharding=where)
+
+    return jax.tree.map(abstract, self.row, self._of_rows(None))
 
   def compiled_texts(self) -> list[str]:
     """Optimised programs compiled so far, for looking at their collectives."""

@@ -76,6 +76,8 @@ class Populations:
       trainee.data, jax.NamedSharding(mesh, mesh_lib.SHARED)
     )
     self._library = library
+    # Live species that were found to fit beside each other.
+    self._admitted: set[int] = set()
     self.baseline = self._population(catalogue.baseline)
 
   def __getitem__(self, id: int) -> Population:
@@ -83,17 +85,24 @@ class Populations:
 
   def release(self, id: int) -> None:
     """Gives the arrays of a species back."""
+    self._admitted.discard(id)
     self[id].release()
 
   def compile(self, live: list[int]) -> dict[int, str]:
     """Compiles what is new among the live species, side by side.
+
+    What fits does not depend on what is allocated by now, so that a run that
+    goes on refuses what it refused before.
 
     Returns:
       Why, by species, those that do not fit beside the others are refused.
     """
     species = self._catalogue.species
     waiting = [
-      id for id in live if not (self[id].compiled or species[id].refusal)
+      id
+      for id in live
+      if not species[id].refusal
+      and not (self[id].compiled and id in self._admitted)
     ]
     if not waiting:
       return {}
@@ -102,11 +111,16 @@ class Populations:
       failures = list(pool.map(self._compile, waiting))
     self._meter.compiling += time.monotonic() - begin
     # What is refused must not depend on which host it failed on.
-    reasons = {
-      id: self._hosts.any(failure) or self._refusal(id, live)
-      for id, failure in zip(waiting, failures)
-    }
-    return {id: reason for id, reason in reasons.items() if reason}
+    reasons = {}
+    for id, failure in zip(waiting, failures):
+      reason = self._hosts.any(failure)
+      if not reason and id not in self._admitted:
+        reason = self._refusal(id)
+      if reason:
+        reasons[id] = reason
+      else:
+        self._admitted.add(id)
+    return reasons
 
   def row(self, id: int, slot: int) -> PyTree:
     """The state of one slot, on the host."""
@@ -124,6 +138,7 @@ class Populations:
     """Puts a snapshot back in place."""
     for id in live:
       self[id].state = snapshot[f'species-{id}']
+    self._admitted |= set(live)
 
   def _compile(self, id: int) -> str | None:
     """Compiles a species; says why if it fails twice.
@@ -160,13 +175,13 @@ class Populations:
       meter=self._meter,
     )
 
-  def _refusal(self, id: int, live: list[int]) -> str | None:
-    others = sum(
-      self[other].state_bytes
-      for other in live
-      if other != id and self[other].state is not None
-    )
-    need = others + self[id].peak_bytes
+  def _refusal(self, id: int) -> str | None:
+    """Why a species does not fit beside those that were admitted, if so."""
+    together = [self[id]]
+    together += [self[each] for each in self._admitted if self[each].compiled]
+    states = sum(each.state_bytes for each in together)
+    # Each has its turn, while the others' states stay.
+    need = max(states + each.peak_bytes - each.state_bytes for each in together)
     if need <= self._memory:
       return None
     most = f'expected at most {self._memory:.3g}'
@@ -186,8 +201,15 @@ def _no_collection() -> Iterator[None]:
 
 
 def host_row(rows: PyTree) -> PyTree:
-  """The one row of arrays `[1, ...]`, on the host."""
-  return jax.tree.map(lambda leaf: np.asarray(leaf)[0], rows)
+  """The one row of arrays `[1, ...]`, on every host; all of them ask for it."""
+
+  def fetch(leaf: Any) -> np.ndarray:
+    if isinstance(leaf, jax.Array):
+      # One by one: a device may have no room for a whole member.
+      leaf = placement.readable(leaf)
+    return np.asarray(leaf)[0]
+
+  return jax.tree.map(fetch, rows)
 
 
 def device_memory() -> float:

@@ -1,6 +1,7 @@
 """Programs: functions compiled ahead of time, once, and counted."""
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,6 +9,9 @@ from typing import Any, NamedTuple
 import jax
 
 from evo import lull
+
+# The meter for which this thread compiles, if it does.
+_metered = threading.local()
 
 
 class Memory(NamedTuple):
@@ -33,7 +37,7 @@ class Meter:
     training: devices busy with segments.
     evaluating: devices busy with evaluations.
     compilations: programs lowered.
-    cached: programs, of these or smaller, that the compilation cache had.
+    cached: those of them that the compilation cache had.
   """
 
   compiling: float = 0.0
@@ -42,11 +46,14 @@ class Meter:
   compilations: int = 0
   cached: int = 0
 
-  def __post_init__(self):
-    jax.monitoring.register_event_listener(self._listen)
 
-  def _listen(self, event: str, **unused: Any) -> None:
-    self.cached += event == '/jax/compilation_cache/cache_hits'
+def _listen(event: str, **unused: Any) -> None:
+  meter = getattr(_metered, 'meter', None)
+  if meter and event == '/jax/compilation_cache/cache_hits':
+    meter.cached += 1
+
+
+jax.monitoring.register_event_listener(_listen)
 
 
 class Program:
@@ -81,7 +88,11 @@ class Program:
       self._meter.compilations += 1
       with lull.expected():
         lowered = self._jitted.lower(*args)
-        self._compiled = lowered.compile(self._options)
+        _metered.meter = self._meter
+        try:
+          self._compiled = lowered.compile(self._options)
+        finally:
+          _metered.meter = None
 
   def text(self) -> str:
     """The optimised program; empty where it was not needed so far."""

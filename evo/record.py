@@ -57,16 +57,25 @@ _RECORD = form.fields(
   legs=form.listed(_LEG),
   results=form.listed(_RESULT),
 )
+
+
+def _tested(path: str, value: Any) -> None:
+  """Names of changes, and whether each is also made alone."""
+  form.listed(form.anything, size=2)(path, value)
+  form.listed(form.text)(f'{path}[0]', value[0])
+  form.boolean(f'{path}[1]', value[1])
+
+
 # What a run goes on by, beside that.
 _DECISIONS = form.fields(
-  decided=form.mapping(form.anything),
+  decided=form.given(names=form.listed(form.text), ablate=_tested),
   asked=form.fields(
     n=form.whole(),
     fresh=form.optional(form.whole()),
     species=form.whole(1),
   ),
   split=form.mapping(form.whole(1)),
-  plan=form.optional(form.mapping(form.number(0))),
+  plan=form.optional(form.fields(minutes=form.number(0), flops=form.number(0))),
   checkpoint=form.optional(form.text),
 )
 

@@ -63,8 +63,7 @@ def result(
   records: Sequence[Record],
   run: Record,
   *,
-  seconds: dict[str, float],
-  compilations: dict[str, int],
+  spent: dict[str, float],
   stop_reason: str | None,
   details: Details = lambda loss, split: {},
   larger: Sequence[Row] = (),
@@ -78,8 +77,8 @@ def result(
   Args:
     records: of the ledger.
     run: content of run.json.
-    seconds: `seconds`, `seconds_compiling` and so on, as they shall appear.
-    compilations: `compilations` and `compilations_cached`, likewise.
+    spent: `seconds`, `seconds_compiling`, `compilations` and so on, as they
+      shall appear.
     stop_reason: why the campaign ended; None while it runs.
     details: given a loss and its split, what else to say about it, such as
       nats per token; merged into `baseline` and `champion`.
@@ -108,8 +107,7 @@ def result(
     'gain_missing': missing,
     'noise': _noise(rows),
     **_counts(rows, larger),
-    **seconds,
-    **compilations,
+    **spent,
     'confirm_seeds': pairs.seeds if pairs else [],
     'data_digest': run['data_digest'],
     'stop_reason': stop_reason,
@@ -272,7 +270,7 @@ def _losses(
   """Losses of the baseline or the champion."""
   losses = pairs.losses[arm] if pairs else [None]
   confirmed = None if None in losses else sum(losses) / len(losses)
-  said = {}
+  said = {'nats_per_token': None}
   if confirmed is not None:
     said = details(confirmed, pairs.split)
   elif search_loss is not None:

@@ -11,6 +11,8 @@ from evo import trainee as trainee_lib
 Leg = member_lib.Leg
 Result = member_lib.Result
 
+# They are counted in 32 bits.
+_MOST_STEPS = 2**31
 # Where structures are too many to look at, one whose evaluation would cost
 # more than this share of a member's training (and more than the baseline's
 # does) is infeasible: so a bound on FLOPs can be kept without knowing what will
@@ -133,8 +135,8 @@ class Catalogue:
         many.
 
     Raises:
-      ValueError: the budget is too small for the baseline, or its structure
-        is impossible.
+      ValueError: the budget is too small or too large for the baseline, or its
+        structure is impossible.
     """
     self._trainee, self._budget = trainee, budget
     self._by_structure: dict[trainee_lib.Structure, Species] = {}
@@ -144,6 +146,12 @@ class Catalogue:
         f'the budget is {budget.flops:.3g} FLOPs a member; expected at least'
         f' {budget.segments * cost.flops_per_step:.3g}, one step in each'
         f' of {budget.segments} segments'
+      )
+    steps = budget.segments * budget.steps(cost)
+    if steps >= _MOST_STEPS:
+      raise ValueError(
+        f'the budget is {budget.flops:.3g} FLOPs a member, {steps:.3g} steps;'
+        f' expected fewer than {_MOST_STEPS:,}'
       )
     own = max(cost.flops_per_evaluation.values())
     most = _MOST_EVALUATION * budget.flops

@@ -79,8 +79,24 @@ def publish(path: epath.Path, text: str, draft: epath.Path, point: str) -> None:
     path.write_text(text)
     return
   draft.write_text(text)
+  sync(draft)
   faults.point(point)
   draft.replace(path)
+  sync(path.parent)
+
+
+def sync(path: epath.PathLike) -> None:
+  """Waits until a file or folder would outlast a loss of power.
+
+  A folder is its list of names. What a bucket has taken does outlast it.
+  """
+  if is_remote(path):
+    return
+  number = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(number)
+  finally:
+    os.close(number)
 
 
 def size(path: epath.PathLike) -> int:

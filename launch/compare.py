@@ -1,6 +1,6 @@
 """Compares strategies at equal compute, on paired seeds.
 
-  python -m launch.compare --strategies=random,evolution,tpe --seeds=8
+  python -m launch.compare --strategies=random,evolution,gp --seeds=8
   python -m launch.compare --strategies=random,gp --task=conditional --seeds=20
 
 Every strategy searches once per seed, in the same space, from the same first
@@ -9,6 +9,12 @@ trained from scratch on a fresh seed and scored on text that no search read.
 The same command again goes on where it stopped.
 """
 
+from launch import early
+
+if early.is_command(__name__):
+  early.hold()
+
+import contextlib
 import sys
 from typing import Any
 
@@ -21,11 +27,13 @@ from evo import (
   comparison_report,
   comparison_summary,
   document,
+  lull,
   strategies,
 )
 from evo import hosts as hosts_lib
 from evo import task as task_lib
 from launch import cli, contests, files, owner, settings
+from launch import cluster as cluster_lib
 from launch import experiment as experiment_lib
 from launch import progress as progress_lib
 from launch import stop as stop_lib
@@ -51,7 +59,6 @@ _CHANGEABLE = (
   'reference',
   'max_species',
   'mesh',
-  'mapping',
 )
 
 
@@ -66,22 +73,33 @@ def main(argv: list[str]) -> int:
       print(f'{workdir}/STOP is there from before: delete it to go on.')
       return 0
     owner.look(workdir)
-    arms, hosts = _arms(given['strategies']), hosts_lib.Hosts()
+  stop = stop_lib.StopSignals(workdir)
+  with contextlib.ExitStack() as stack:
+    hosts = hosts_lib.Hosts()
     if given['task'] == contests.TEXT:
-      experiment_lib.prepare_backend(given)
-      ground = contests.OnText(given, hosts)
-    else:
-      ground = contests.OnTask(given)
-    for arm in arms:
-      ground.check(arm)
-  with owner.hold(workdir, hosts):
-    return _compare(given, arms, ground, hosts)
+      # What costs nothing has no rounds to be watched.
+      hosts = stack.enter_context(cluster_lib.join(False, stop)).hosts
+    with cli.input_errors():
+      ground = _ground(given, hosts)
+      for arm in (arms := _arms(given['strategies'])):
+        ground.check(arm)
+    stack.enter_context(owner.hold(workdir, hosts))
+    return _compare(given, arms, ground, stop, hosts)
+
+
+def _ground(given: dict[str, Any], hosts: hosts_lib.Hosts) -> contests.Contests:
+  """Where the strategies meet."""
+  if given['task'] != contests.TEXT:
+    return contests.OnTask(given)
+  experiment_lib.prepare_backend(given)
+  return contests.OnText(given, hosts)
 
 
 def _compare(
   given: dict[str, Any],
   arms: list[contests.Arm],
   ground: contests.Contests,
+  signals: stop_lib.StopSignals,
   hosts: hosts_lib.Hosts,
 ) -> int:
   """The comparison in a workdir that is held; returns the exit code."""
@@ -89,14 +107,16 @@ def _compare(
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, _identity(given), 'comparison')
+    files.check_unchanged(workdir, {'data_digest': ground.digest})
     earlier = _earlier(workdir)
+  run = {'flags': given, 'data_digest': ground.digest}
+  files.write_json(workdir / 'run.json', run)
   (workdir / 'runs').mkdir(exist_ok=True)
-  files.write_json(workdir / 'run.json', {'flags': given})
   print(_plan(given, arms, ground), file=sys.stderr)
-  signals = stop_lib.StopSignals(workdir)
   runs = _run(workdir, given['seeds'], arms, ground, signals, hosts, earlier)
   if _comparable(runs, arms):
-    _report(workdir, given, ground.metric, runs)
+    with lull.expected():
+      _report(workdir, given, ground.metric, runs)
   if signals.reason():
     print('stopped; the same command goes on')
   return cli.AGAIN if signals.reason() == 'sigterm' else 0
@@ -197,6 +217,7 @@ def _values() -> dict[str, Any]:
   """
   given = settings.members()
   given |= {name: flags.FLAGS[name].value for name in _OWN}
+  settings.require_size(given, 'max_members')
   names = given['strategies']
   for name in names:
     if name not in strategies.NAMES:
@@ -238,7 +259,7 @@ def run() -> None:
 flags.DEFINE_string('workdir', 'runs/compare', 'Holds one comparison.')
 flags.DEFINE_list(
   'strategies',
-  'random,evolution,tpe',
+  'random,evolution,gp',
   f'Some of {", ".join(strategies.NAMES)}.',
 )
 flags.DEFINE_integer('seeds', 8, 'Searches of each strategy.')

@@ -44,10 +44,12 @@ class Contests(Protocol):
 
   Attributes:
     metric: name of the loss.
+    digest: of the text, if there is any.
     slots: legs at work at once.
   """
 
   metric: str
+  digest: str | None
   slots: int
 
   def check(self, arm: Arm) -> None:
@@ -92,7 +94,8 @@ class OnText:
       given, experiment_lib.load_space(given)
     )
     self._library = {}
-    self.metric, self.slots = self._trainee.metric, given['population']
+    self.metric, self.digest = self._trainee.metric, self._trainee.digest
+    self.slots = given['population']
 
   def check(self, arm: Arm) -> None:
     self._build(arm, 0, cli.workdir(self._given['workdir']))
@@ -162,6 +165,7 @@ class OnTask:
     self._task = task_lib.make(given['task'])
     self._charge = given['max_members']
     self.metric, self.slots = self._task.metric, self._task.slots
+    self.digest = None
 
   def check(self, arm: Arm) -> None:
     self._strategy(arm, 0)

@@ -26,7 +26,7 @@ def parse(text: str) -> mesh_lib.Sizes | None:
   for part in text.split(','):
     axis, _, size = part.partition(':')
     known = axis in mesh_lib.AXES and axis not in sizes
-    if not known or not size.isdigit() or int(size) < 1:
+    if not known or not size.isdecimal() or int(size) < 1:
       raise ValueError(
         f'--mesh={text}; expected auto or AXIS:SIZE,..., such as'
         f' member:8,data:2, of the axes {", ".join(mesh_lib.AXES)}'

@@ -26,7 +26,7 @@ def factors(text: str, space: space_lib.Space) -> dict[str, int]:
       p.kind == 'int' or isinstance(p.values and p.values[0], int)
     )
     known = name == TOKENS or (counts and not isinstance(p.default, bool))
-    if not known or not factor.isdigit() or int(factor) < 1:
+    if not known or not factor.isdecimal() or int(factor) < 1:
       raise ValueError(
         f'--transfer={text}; expected PARAMETER:FACTOR,..., such as'
         ' depth:2,tokens:2, where a parameter is a whole number of the space'
@@ -65,6 +65,26 @@ def load_trainee(
     return experiment.trainee
   data = {'data': given['transfer_data']}
   return experiment_lib.load_trainee(given | data, experiment.space)
+
+
+def check(
+  given: dict[str, Any],
+  space: space_lib.Space,
+  trainee: language_model.LanguageModel,
+) -> None:
+  """Raises ValueError unless there is such a larger scale.
+
+  Args:
+    given: the flags of the search.
+    space: of the search.
+    trainee: of `load_trainee`.
+  """
+  scale = factors(given['transfer'], space)
+  try:
+    larger = enlarged(space, scale)
+    trainee.cost(larger.structure(larger.baseline))
+  except ValueError as error:
+    raise ValueError(f'--transfer={given["transfer"]}: {error}') from error
 
 
 def larger(

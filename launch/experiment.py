@@ -102,6 +102,22 @@ def load_trainee(
   return language_model.LanguageModel(corpus, compute.on(platform, room))
 
 
+def check_text(
+  trainee: language_model.LanguageModel, run: dict[str, Any]
+) -> None:
+  """Raises ValueError unless the text is what a search was made of.
+
+  Args:
+    trainee: on the text of its flags.
+    run: content of its run.json.
+  """
+  if trainee.digest != run['data_digest']:
+    raise ValueError(
+      f'--data={run["flags"]["data"]} is not what it was when the search began;'
+      ' expected the same text'
+    )
+
+
 def mapped(
   given: dict[str, Any], mesh: jax.sharding.Mesh, platform: str
 ) -> bool:

@@ -14,6 +14,7 @@ from launch import description, owner
 _BEFORE = (
   'STOP',
   'preflight.json',
+  'preflight.draft',
   'run.draft',
   owner.NAME,
   f'{owner.NAME}.__lock',
@@ -75,7 +76,8 @@ def check_kinds(workdir: epath.Path) -> None:
           f' --workdir={workdir}'
         )
       most = _LARGEST.get(os.path.splitext(name)[1])
-      if most and os.path.getsize(path) > most:
+      # Who works there may have removed it by now.
+      if most and os.path.exists(path) and os.path.getsize(path) > most:
         raise ValueError(
           f'{path} is too large; expected at most {most:,} bytes'
         )

@@ -20,6 +20,10 @@ PROGRAMS = ('segment', 'search', 'refill', 'inherit')
 Report = Callable[[str, float], None]
 
 
+class _NoRoom(Exception):
+  """The compiler has no room for a program; it says for which, and why."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Compiled:
   """One program.
@@ -89,8 +93,8 @@ def inspect(
   for size in dict.fromkeys((slots, mesh.shape['member'])):
     try:
       programs = _compile(make(size), topology, mesh, report)
-    except jax.errors.JaxRuntimeError as error:
-      refusal = refusal or _refusal(error)
+    except _NoRoom as error:
+      refusal = refusal or str(error)
     else:
       return Inspection(species, size, programs, refusal)
   return Inspection(species, 0, {}, refusal)
@@ -109,7 +113,10 @@ def _compile(
 
   def compiled(name: str) -> Compiled:
     begin = time.monotonic()
-    program = population.program(name)
+    try:
+      program = population.program(name)
+    except jax.errors.JaxRuntimeError as error:
+      raise _NoRoom(f'{name}: {_refusal(error)}') from error
     seconds = time.monotonic() - begin
     module = hlo.Module(program.text())
     found = collectives.find(module, sizes)

@@ -65,17 +65,15 @@ def _report(
   result = result_lib.result(
     campaign.loop.records,
     run,
-    seconds=campaign.spent(),
-    compilations={
-      'compilations': experiment.engine.meter.compilations,
-      'compilations_cached': experiment.engine.meter.cached,
-    },
+    spent=campaign.spent(),
     stop_reason=campaign.stop_reason,
     details=details,
     larger=larger,
   )
   result['damaged'] = len(campaign.loop.noted('damaged'))
   result['bounds'] = {name: given[name] for name in settings.BOUNDS}
+  # Not to be taken for what goes with the rest, before it is written again.
+  (workdir / 'result.json').unlink(missing_ok=True)
   rows_lib.write_exports(workdir, rows)
   staircase.draw(rows, result, run, workdir / 'staircase.png')
   lineage.draw(rows, result, run, workdir / 'lineage.png')
@@ -92,11 +90,11 @@ def _report(
   )
   faults.point('summary.before_write')
   summary = summary_lib.summary(result, run, improvements) + '\n'
-  (workdir / 'summary.txt').write_text(summary)
-  files.write_json(workdir / 'result.json', result)
   if given['max_members'] == 1 and result['champion']:
     nats = result['champion']['nats_per_token']
-    print(f'validation {nats:.4f} nats per token')
+    summary = f'validation {nats:.4f} nats per token\n{summary}'
+  (workdir / 'summary.txt').write_text(summary)
+  files.write_json(workdir / 'result.json', result)
   print(summary, end='')
 
 

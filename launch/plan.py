@@ -31,9 +31,10 @@ def pairs(given: dict[str, Any]) -> int:
 def phases(given: dict[str, Any]) -> phases_lib.Phases:
   """What a campaign of these flags does."""
   ablates = ablation.PHASE in given['phases']
+  alone = given['max_members'] == 1
   return phases_lib.Phases(
     pairs=pairs(given),
-    calibrates=calibration.PHASE in given['phases'],
+    calibrates=calibration.PHASE in given['phases'] and not alone,
     ablates=ablates,
     locks=locked.PHASE in given['phases'],
     cycles=given['cycles'] if ablates else 1,

@@ -36,6 +36,8 @@ def main(argv: list[str]) -> int:
   del argv
   with cli.input_errors():
     given = settings.values()
+    price = flags.FLAGS['price'].value
+    settings.require_size({'price': price}, 'price')
     topology = topology_lib.parse(flags.FLAGS['topology'].value)
     workdir = cli.workdir(given['workdir'])
     files.check_workdir(workdir, {}, 'search')
@@ -77,13 +79,20 @@ def main(argv: list[str]) -> int:
     mapped=mapped,
     live=_live(given, space),
     member_flops=experiment_lib.budget(given, trainee, space).flops,
-    price=flags.FLAGS['price'].value,
+    price=price,
   )
   value = forecast.forecast(setting, found)
   workdir.mkdir(parents=True, exist_ok=True)
   files.write_json(workdir / 'preflight.json', value)
   print(forecast.table(value))
-  return 0 if value['fits'] else cli.BAD_INPUT
+  if value['fits']:
+    return 0
+  most = min(each['members_that_fit'] for each in value['species'])
+  cli.complain(
+    f'{topology.name} has no room for {given["population"]} members; expected'
+    f' at most {most}, another --mesh, or more chips'
+  )
+  return cli.BAD_INPUT
 
 
 def _species(
@@ -166,7 +175,7 @@ def run() -> None:
 settings.define()
 flags.adopt_module_key_flags(settings)
 flags.DEFINE_string('topology', 'v5e:2x4', 'Chips and their arrangement.')
-flags.DEFINE_float('price', None, 'Of a chip for an hour.', lower_bound=0.0)
+flags.DEFINE_float('price', None, 'Of a chip for an hour.')
 flags.DEFINE_integer(
   'species', 1, 'Structures of the space to compile.', lower_bound=1
 )

@@ -8,6 +8,11 @@ schedule has to do without the copies. Beside it stand the member's last
 configuration, from start to end, and the baseline.
 """
 
+from launch import early
+
+if early.is_command(__name__):
+  early.hold()
+
 import sys
 from typing import Any
 
@@ -15,13 +20,15 @@ from absl import flags
 from etils import epath
 
 from evo import document, form, verification
+from evo import hosts as hosts_lib
 from evo import ledger as ledger_lib
 from evo import member as member_lib
 from evo import record as record_lib
 from evo import rows as rows_lib
-from evo import space as space_lib
 from launch import cli, files, owner, scratch
+from launch import cluster as cluster_lib
 from launch import experiment as experiment_lib
+from launch import stop as stop_lib
 
 _ARMS = ('schedule replayed', 'last configuration', 'baseline')
 
@@ -44,26 +51,45 @@ def main(argv: list[str]) -> int:
     if (folder / 'replay.json').exists():
       print(_summary(_read_value(folder / 'replay.json', run, values.seeds)))
       return 0
+    if (folder / 'STOP').exists():
+      print(f'{folder}/STOP is there from before: delete it to go on.')
+      return 0
     owner.look(folder)
-    experiment_lib.prepare_backend(run['flags'])
-    experiment = experiment_lib.build(run['flags'] | {'workdir': str(folder)})
-    arms = _schedules(member, records, run, experiment.space)
-  confirmation = verification.Confirmation(
-    arms, seeds=seeds, first_member=0, splits=_splits(experiment)
-  )
-  flops = len(arms) * len(seeds) * run['flops_per_member']
-  print(f'{len(arms) * len(seeds)} runs, {flops:.2g} FLOPs', file=sys.stderr)
-  with owner.hold(folder, experiment.engine.hosts):
+    arms = _schedules(member, records, run)
+  with cluster_lib.join(False, stop_lib.StopSignals(folder)) as cluster:
     with cli.input_errors():
-      loop = scratch.make_loop(experiment, folder)
-    stopped = scratch.train(loop, confirmation)
-    if stopped is not None:
-      return stopped
-    experiment.engine.hosts.fence()
-    value = _value(member, confirmation, arms, seeds, records, run)
-    files.write_json(folder / 'replay.json', value)
+      experiment = _experiment(run, folder, cluster.hosts)
+    confirmation = verification.Confirmation(
+      arms, seeds=seeds, first_member=0, splits=_splits(experiment)
+    )
+    flops = len(arms) * len(seeds) * run['flops_per_member']
+    print(f'{len(arms) * len(seeds)} runs, {flops:.2g} FLOPs', file=sys.stderr)
+    with owner.hold(folder, cluster.hosts):
+      with cli.input_errors():
+        loop = scratch.make_loop(experiment, folder, cluster.reason)
+      stopped = scratch.train(loop, confirmation)
+      if stopped is not None:
+        return stopped
+      cluster.hosts.fence()
+      value = _value(member, confirmation, arms, seeds, records, run)
+      files.write_json(folder / 'replay.json', value)
   print(_summary(value))
   return 0
+
+
+def _experiment(
+  run: dict[str, Any], folder: epath.Path, hosts: hosts_lib.Hosts
+) -> experiment_lib.Experiment:
+  """That of the search, in a folder of its own.
+
+  Raises:
+    ValueError: its text is not what it was.
+  """
+  experiment_lib.prepare_backend(run['flags'])
+  given = run['flags'] | {'workdir': str(folder)}
+  experiment = experiment_lib.build(given, hosts=hosts)
+  experiment_lib.check_text(experiment.trainee, run)
+  return experiment
 
 
 def _finished(
@@ -93,14 +119,13 @@ def _schedules(
   member: int,
   records: list[dict[str, Any]],
   run: dict[str, Any],
-  space: space_lib.Space,
 ) -> dict[str, verification.Schedule]:
   """What is trained, by arm.
 
   Raises:
     ValueError: the ledger has a configuration that is none of the space.
   """
-  segments = run['segments']
+  segments, space = run['segments'], experiment_lib.load_space(run['flags'])
   schedule = verification.lineage_schedule(
     verification.search_legs(records), member, segments
   )

@@ -20,12 +20,14 @@ def main(argv: list[str]) -> None:
   values = flags.FLAGS
   with cli.input_errors():
     workdir = cli.workdir(values.workdir)
-    given = files.read_run(workdir)['flags']
+    run = files.read_run(workdir)
+    given = run['flags']
     configuration = _configuration(workdir)
     experiment_lib.prepare_backend(given)
     space = experiment_lib.load_space(given)
     space.validate(configuration)
     trainee = experiment_lib.load_trainee(given, space)
+    experiment_lib.check_text(trainee, run)
     structure = trainee.structure(space.structure(configuration))
     text = sampling.sample(
       structure,

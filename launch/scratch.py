@@ -1,6 +1,7 @@
 """Runs from scratch on paired seeds, for commands that do nothing else."""
 
 import math
+from collections.abc import Callable
 
 from etils import epath
 
@@ -11,7 +12,6 @@ from evo import loop as loop_lib
 from evo import member as member_lib
 from launch import cli
 from launch import experiment as experiment_lib
-from launch import stop as stop_lib
 
 # By seed; None where the run failed.
 Losses = list[float | None]
@@ -20,13 +20,15 @@ Losses = list[float | None]
 def make_loop(
   experiment: experiment_lib.Experiment,
   folder: epath.Path,
+  stop: Callable[[], str | None],
   kept: frozenset[member_lib.Weights] = frozenset(),
 ) -> loop_lib.Loop:
-  """A loop without bounds that a signal or a file STOP ends.
+  """A loop without bounds.
 
   Args:
     experiment: whose engine runs the legs.
     folder: holds, or will hold, the ledger.
+    stop: asked now and then for a reason to stop.
     kept: states that must still be there at the end.
 
   Raises:
@@ -39,7 +41,7 @@ def make_loop(
     experiment.engine,
     folder,
     allowance,
-    stop=stop_lib.StopSignals(folder).reason,
+    stop=stop,
     pinned=lambda: set(kept),
   )
 

@@ -8,15 +8,13 @@ again goes on where it stopped, or says that it is finished.
   python -m launch.search --flagfile=nanogpt_cpu --data=input.txt
 """
 
+from launch import early
+
+if early.is_command(__name__):
+  early.hold()
+
 import functools
-import signal
 import sys
-
-if __name__ == '__main__':
-  # What follows takes seconds to import; who waits for this host would not hear
-  # of a SIGTERM that ends it. `StopSignals` takes it once it can be answered.
-  signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +68,7 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
     experiment_lib.prepare_backend(given, hosts.count)
     experiment = _experiment(given, hosts)
     run = experiment_lib.describe(given, experiment, settings.command(given))
+    larger, run['transfer_digest'] = _larger(given, experiment)
     for name, value in run.items():
       hosts.same(value, f'the {name.replace("_", " ")} of the run')
     hosts.once(lambda: _check_unchanged(workdir, run))
@@ -79,7 +78,7 @@ def _run(given: dict[str, Any], cluster: cluster_lib.Cluster) -> int:
       experiment,
       stop=cluster.reason,
       bounds=_bounds(given, experiment),
-      larger=_larger(given, experiment),
+      larger=larger,
     )
   if early := hosts.any(cluster.reason()):
     return cli.AGAIN if early == stop_lib.SIGTERM else 0
@@ -118,7 +117,8 @@ def _search(
 
 def _check_unchanged(workdir: epath.Path, run: dict[str, Any]) -> None:
   """Raises ValueError if a run that goes on was made of something else."""
-  made_of = {name: run[name] for name in ('data_digest', 'space')}
+  names = ('data_digest', 'transfer_digest', 'space')
+  made_of = {name: run[name] for name in names}
   files.check_unchanged(workdir, made_of)
 
 
@@ -154,13 +154,17 @@ def _experiment(
 
 def _larger(
   given: dict[str, Any], experiment: experiment_lib.Experiment
-) -> Callable[..., transfer.Larger] | None:
-  """Makes the larger scale in a folder; None where it is left out."""
+) -> tuple[Callable[..., transfer.Larger] | None, str | None]:
+  """Makes the larger scale in a folder, and the digest of its text.
+
+  None where it is left out.
+  """
   if transfer.PHASE not in given['phases']:
-    return None
-  enlarge.factors(given['transfer'], experiment.space)
+    return None, None
   trainee = enlarge.load_trainee(given, experiment)
-  return functools.partial(enlarge.larger, given, experiment, trainee)
+  enlarge.check(given, experiment.space, trainee)
+  make = functools.partial(enlarge.larger, given, experiment, trainee)
+  return make, trainee.digest
 
 
 def _campaign(

@@ -21,7 +21,6 @@ CHANGEABLE = (
   'keep',
   'max_species',
   'mesh',
-  'mapping',
   'distributed',
 )
 # In their order; those that need another one, which has to come before.
@@ -37,6 +36,8 @@ _PHASES = {
 _CAMPAIGN_MINUTES = 30
 # Pairs that the changes of a champion may take.
 _CAMPAIGN_PAIRS = 16
+# Of sizes: far more than there is, and its products are still numbers.
+_LARGEST = 1e36
 BOUNDS = ('max_members', 'max_minutes', 'max_flops')
 
 
@@ -151,9 +152,10 @@ def values() -> dict[str, Any]:
   for name in ('max_members', 'confirm_seeds'):
     require(given, name, given[name] >= 0, 'a number of at least 0')
   for name in ('max_minutes', 'max_flops', 'max_disk_gb'):
-    require(
-      given, name, given[name] is None or given[name] > 0, 'a positive number'
-    )
+    require_size(given, name)
+  # No number passes the flag's own bounds.
+  share = given['search_share']
+  require(given, 'search_share', share == share, 'a share')
   given |= _campaign(given)
   _check_phases(given)
   require(
@@ -209,10 +211,7 @@ def members() -> dict[str, Any]:
   }
   for name in ('evaluation_tokens', 'member_tokens'):
     require(given, name, given[name] >= 0, 'a number of at least 0')
-  flops = given['member_flops']
-  require(
-    given, 'member_flops', flops is None or flops > 0, 'a positive number'
-  )
+  require_size(given, 'member_flops')
   require(given, 'inherit_at', given['inherit_at'] < 1, 'a share below 1')
   try:
     given['splits'] = [float(share) for share in given['splits']]
@@ -241,6 +240,13 @@ def command(given: dict[str, Any], module: str = 'search') -> str:
       text = ','.join(map(str, value)) if isinstance(value, list) else value
       parts.append(f'--{name}={text}')
   return ' '.join(parts)
+
+
+def require_size(given: dict[str, Any], name: str) -> None:
+  """Raises ValueError unless a flag is None or a positive number."""
+  value = given[name]
+  valid = value is None or 0 < value <= _LARGEST
+  require(given, name, valid, f'a positive number, at most {_LARGEST:g}')
 
 
 def require(

@@ -71,8 +71,7 @@ def read(workdir: epath.PathLike) -> Run:
   result = result_lib.result(
     records,
     run,
-    seconds={},
-    compilations={},
+    spent={},
     stop_reason=stop.get('reason'),
     larger=[
       row

@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 
 from evo import failure, storage
-from launch import cli
+from launch import cli, early
 
 SIGTERM = 'sigterm'
 
@@ -35,7 +35,7 @@ class StopSignals:
     self._reason: str | None = None
     signal.signal(signal.SIGINT, self._catch)
     signal.signal(signal.SIGTERM, self._catch)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, early.HELD)
 
   def reason(self) -> str | None:
     """`sigterm`, `interrupted`, `stop_file` or None."""
@@ -54,6 +54,8 @@ class StopSignals:
   def _catch(self, number: int, frame: Any) -> None:
     del frame
     if self._reason:
-      sys.exit(cli.AGAIN)
+      # Whoever asks twice by hand does not want it to be started again.
+      by_hand = self._reason != SIGTERM and number == signal.SIGINT
+      sys.exit(0 if by_hand else cli.AGAIN)
     self._reason = SIGTERM if number == signal.SIGTERM else 'interrupted'
     print('stopping at the end of this round', file=sys.stderr)

@@ -9,10 +9,16 @@ seeds, so initialisation and batches. The same command again goes on where it
 stopped, or prints what came out.
 """
 
+from launch import early
+
+if early.is_command(__name__):
+  early.hold()
+
 import dataclasses
 import math
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from absl import flags
@@ -20,11 +26,14 @@ from etils import epath
 
 from evo import document, form, statistics, verification
 from evo import engine as engine_lib
+from evo import hosts as hosts_lib
 from evo import loop as loop_lib
 from evo import member as member_lib
 from evo import space as space_lib
 from launch import cli, export, files, owner, parameters, scratch, settings
+from launch import cluster as cluster_lib
 from launch import experiment as experiment_lib
+from launch import stop as stop_lib
 
 _OWN = ('workdir', 'configuration', 'against', 'seeds', 'seed')
 _ARMS = _CONFIGURATION, _AGAINST = 'configuration', 'against'
@@ -61,14 +70,15 @@ def main(argv: list[str]) -> int:
       print(_summary(value, given))
       return 0
     owner.look(workdir)
-    experiment_lib.prepare_backend(given)
-    experiment = _experiment(given, space, arms)
-    run['data_digest'] = experiment.trainee.digest
-    files.check_unchanged(workdir, {'data_digest': run['data_digest']})
-    runs = _runs(experiment, arms, run['seeds'])
-    plan = _plan(experiment, arms, given['seeds'])
-  with owner.hold(workdir, experiment.engine.hosts):
-    return _train(given, run, experiment, arms, runs, plan)
+  stop = stop_lib.StopSignals(workdir)
+  with cluster_lib.join(False, stop) as cluster:
+    with cli.input_errors():
+      experiment_lib.prepare_backend(given)
+      experiment = _experiment(given, space, arms, cluster.hosts)
+      run['data_digest'] = experiment.trainee.digest
+      files.check_unchanged(workdir, {'data_digest': run['data_digest']})
+    with owner.hold(workdir, cluster.hosts):
+      return _train(given, run, experiment, arms, cluster.reason)
 
 
 def _train(
@@ -76,17 +86,17 @@ def _train(
   run: dict[str, Any],
   experiment: experiment_lib.Experiment,
   arms: dict[str, space_lib.Configuration],
-  runs: _Runs,
-  plan: str,
+  stop: Callable[[], str | None],
 ) -> int:
   """The training in a workdir that is held; returns the exit code."""
   workdir, kept = cli.workdir(given['workdir']), (_FIRST, given['segments'])
+  runs = _runs(experiment, arms, run['seeds'])
   with cli.input_errors():
     # Who held it before may have gone on with it after the first look.
     files.check_workdir(workdir, settings.identity(given), 'training')
-    loop = scratch.make_loop(experiment, workdir, frozenset({kept}))
+    loop = scratch.make_loop(experiment, workdir, stop, frozenset({kept}))
   files.write_json(workdir / 'run.json', run)
-  print(plan, file=sys.stderr)
+  print(_plan(experiment, arms, given['seeds']), file=sys.stderr)
   stopped = scratch.train(loop, runs)
   if stopped is not None:
     return stopped
@@ -177,6 +187,7 @@ def _experiment(
   given: dict[str, Any],
   space: space_lib.Space,
   arms: dict[str, space_lib.Configuration],
+  hosts: hosts_lib.Hosts,
 ) -> experiment_lib.Experiment:
   """What trains the arms; writes nothing.
 
@@ -195,7 +206,10 @@ def _experiment(
   costliest = max(arms.values(), key=evaluation)
   budget = experiment_lib.budget(given, trainee, space)
   engine = experiment_lib.engine(
-    given | {'member_flops': budget.flops}, space.rebase(costliest), trainee
+    given | {'member_flops': budget.flops},
+    space.rebase(costliest),
+    trainee,
+    hosts=hosts,
   )
   for configuration in arms.values():
     species = engine.catalogue.add(space.structure(configuration))

@@ -56,6 +56,7 @@ class Watchdog:
     self.heard: dict[int, float] = {}
     self.failed: Callable[[Any], None] = lambda failure: None
     self._failure: Any = None  # Of this host's own devices.
+    self._refusal: str | None = None  # What this host was given is wrong.
     self._signs: dict[int, str] = {}
     self._reasons: dict[int, str] = {}
     self._asked: float | None = None  # When a SIGTERM was first known of.
@@ -102,6 +103,15 @@ class Watchdog:
     self.convict(failure)
     self._failure = failure
 
+  def refuse(self, line: str) -> None:
+    """Tells the other hosts that what this one was given cannot be used.
+
+    Returns once they have heard of it; they end with that line.
+    """
+    self._refusal = line
+    # The first host is the one whose end they would notice.
+    time.sleep(EVERY * (8 if self._key == 'alive/0' else 4))
+
   def convict(self, error: Any) -> None:
     """Ends the process if an error is due to the loss of another host."""
     deadline = time.monotonic() + VERDICT
@@ -130,7 +140,7 @@ class Watchdog:
       count += 1
       reason = self._stop.reason() or (self._asked and stop_lib.SIGTERM)
       try:
-        sign = json.dumps([count, reason, self._failure])
+        sign = json.dumps([count, reason, self._failure, self._refusal])
         self._client.key_value_set(self._key, sign, True)
         found = self._client.key_value_dir_get('alive/')
       except Exception as error:
@@ -143,7 +153,9 @@ class Watchdog:
     if host not in self.heard or self._signs.get(host) == sign:
       return
     self._signs[host], self.heard[host] = sign, time.monotonic()
-    _, reason, failure = json.loads(sign)
+    _, reason, failure, refusal = json.loads(sign)
+    if refusal and not self._refusal:
+      cli.leave(refusal, cli.BAD_INPUT)
     if reason:
       self._reasons.setdefault(host, reason)
     if reason == stop_lib.SIGTERM:

@@ -47,7 +47,7 @@ def _kept(blocks: Sequence[Block], x: jax.Array) -> float:
   """
   structure = blocks[0].structure
   of_token = 12 * structure.width + 2 * structure.hidden
-  tokens = x.shape[0] * x.shape[1] / shardings.batch_shards()
+  tokens = x.shape[0] * x.shape[1] / shardings.shards('batch')
   return len(blocks) * tokens * of_token * x.dtype.itemsize
 
 

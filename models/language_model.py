@@ -240,7 +240,7 @@ class LanguageModel:
       logits = transformer.logits(structure, weights, hyperparameters, x)
       return objective.losses(logits, targets, hyperparameters, fraction)
 
-    shards = shardings.batch_shards()
+    shards = shardings.shards('batch')
     rows, length = targets.shape
     of_row = length * structure.vocabulary
     most = self._compute.logits // of_row if self._compute.logits else rows

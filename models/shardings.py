@@ -26,6 +26,7 @@ MESH_AXES = {
   'heads': ('tensor',),
   'hidden': ('tensor',),
   'vocabulary': ('tensor',),
+  'draws': ('fsdp', 'tensor'),
 }
 
 # Logical axes by the end of a tensor's path. What is not here is small and
@@ -225,10 +226,10 @@ def by_rows(
   )(rows, *whole)
 
 
-def batch_shards() -> int:
-  """Parts that the batch is split into."""
+def shards(logical: str) -> int:
+  """Parts that a logical axis is split into, of those traced for."""
   sizes = _sizes()
-  return math.prod(sizes.get(axis, 1) for axis in MESH_AXES['batch'])
+  return math.prod(sizes.get(axis, 1) for axis in MESH_AXES[logical])
 
 
 def _spec(

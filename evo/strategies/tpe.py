@@ -145,8 +145,9 @@ def _optuna() -> ModuleType:
   try:
     import optuna
   except ImportError as error:
-    install = "pip install 'datapoint[bayes]'"
-    raise ValueError(f'strategy tpe needs Optuna: {install}') from error
+    raise ValueError(
+      "strategy tpe needs Optuna; expected pip install 'datapoint[bayes]'"
+    ) from error
   return optuna
 
 

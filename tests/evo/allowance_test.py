@@ -203,3 +203,6 @@ def test_a_bound_with_room_for_fewer_than_are_needed_is_the_reason():
   allowance = make(flops=105 * 10.0)
   assert allowance.exhausted() == 'done'
   assert allowance.exhausted(least=11) == 'max_flops'
+  allowance = make(members=12)
+  allowance.start([leg(i) for i in range(6)])
+  assert allowance.exhausted(least=8) == 'max_members'

@@ -130,9 +130,7 @@ def run_of(campaign):
 def said(campaign, workdir):
   """The content of improvements.json, from the ledger alone."""
   run, known = run_of(campaign), records(workdir)
-  result = result_lib.result(
-    known, run, seconds={}, compilations={}, stop_reason=None
-  )
+  result = result_lib.result(known, run, spent={}, stop_reason=None)
   rows = rows_lib.leg_rows(known, run)
   larger = rows_lib.leg_rows(campaign.transferred, run)
   return improvements.improvements(rows, run, result, larger)
@@ -320,9 +318,7 @@ def test_what_is_tried_at_a_larger_scale_is_charged(
   run, known = run_of(campaign), records(tmp_path)
   larger = rows_lib.leg_rows(campaign.transferred, run)
   totals = [
-    result_lib.result(
-      known, run, seconds={}, compilations={}, stop_reason=None, larger=rows
-    )
+    result_lib.result(known, run, spent={}, stop_reason=None, larger=rows)
     for rows in ((), larger)
   ]
   flops, tokens = (

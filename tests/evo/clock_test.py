@@ -55,8 +55,11 @@ def test_the_speed_is_that_of_the_last_rounds(tmp_path, now):
 
 def test_earlier_sessions_count_up_to_their_last_round(tmp_path, now):
   events = ledger.Events(tmp_path / 'events')
-  events.write('round', round=0, seconds=40.0, seconds_training=30.0)
+  events.write(
+    'round', round=0, seconds=40.0, seconds_training=30.0, compilations=7
+  )
   events.write('stop', seconds=99.0)
   made = clock.Clock(program.Meter(training=2.0), events)
   now[0] += 1
   assert made.seconds == 41.0 and made.spent()['seconds_training'] == 32.0
+  assert made.spent()['compilations'] == 7

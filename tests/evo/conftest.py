@@ -44,9 +44,8 @@ def made(records, line_run):
     result = result_lib.result(
       content,
       run,
-      seconds={'seconds': 100.0}
+      spent={'seconds': 100.0, 'compilations': 3, 'compilations_cached': 1}
       | {f'seconds_{kind}': seconds for kind, seconds in spent.items()},
-      compilations={'compilations': 3, 'compilations_cached': 1},
       stop_reason=stop_reason,
       **options,
     )
@@ -67,8 +66,8 @@ def outcome(describe):
     result = result_lib.result(
       records,
       run,
-      seconds={f'seconds{kind}': 1.0 for kind in kinds},
-      compilations={'compilations': 3, 'compilations_cached': 0},
+      spent={'compilations': 3, 'compilations_cached': 0}
+      | {f'seconds{kind}': 1.0 for kind in kinds},
       stop_reason=campaign.stop_reason,
     )
     return result, rows_lib.leg_rows(records, run), run

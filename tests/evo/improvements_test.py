@@ -305,9 +305,7 @@ def test_of_a_parameter_that_changed_twice_the_last_change_is_at_scale(
     ],
     run,
   )
-  result = result_lib.result(
-    known, run, seconds={}, compilations={}, stop_reason=None
-  )
+  result = result_lib.result(known, run, spent={}, stop_reason=None)
   value = improvements.improvements(rows, run, result, larger)
   at_scale = {
     (x['cycle'], x['parameter']): x['at_scale'] for x in value['improvements']

@@ -251,8 +251,6 @@ def test_the_champion_is_that_of_the_last_cycle_with_a_gate(
   assert result['champion']['member'] == 7
   later = [row | {'cycle': int(row['member'] > 5)} for row in rows]
   monkeypatch.setattr(result_lib.rows_lib, 'leg_rows', lambda *_: later)
-  again = result_lib.result(
-    [], run, seconds={}, compilations={}, stop_reason=None
-  )
+  again = result_lib.result([], run, spent={}, stop_reason=None)
   assert again['champion']['member'] == 1
   assert again['gain']['mean'] == pytest.approx(0.4)

@@ -276,6 +276,20 @@ def test_what_does_not_fit_is_infeasible_and_changes_nothing_else(
     assert results[i] == expected[i]
 
 
+def test_a_newcomer_has_to_leave_the_others_room_for_their_turns(
+  tmp_path, make_engine
+):
+  legs = [leg(0, 5), leg(1, 1)]
+  roomy = make_engine(tmp_path / 'a')
+  assert all(result.ok for result in run_alone(roomy, legs))
+  large, small = (roomy._populations[id] for id in (0, 1))
+  need = large.peak_bytes + small.state_bytes
+  assert small.peak_bytes + large.state_bytes < need
+  for memory, ok in ((need, True), (need - 1, False)):
+    tight = make_engine(tmp_path / str(ok), memory=memory)
+    assert [result.ok for result in run_alone(tight, legs)] == [True, ok]
+
+
 def test_a_new_species_compiles_while_the_others_train(tmp_path, make_engine):
   work, order = make_engine(tmp_path), []
   run_alone(work, [leg(0, 2)])

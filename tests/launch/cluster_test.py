@@ -20,6 +20,8 @@ STUCK = (
   'from launch import watchdog;'
   'watchdog.LEAST = 5.0'
 )
+# A checkpoint after each round.
+OFTEN = 'from evo import retention; retention._MOST_ROUNDS = 1'
 # A start that compiles for longer than there is time after a SIGTERM.
 HURRIED = 'from launch import watchdog; watchdog.GRACE = 0.5'
 
@@ -32,14 +34,15 @@ def free_port():
 
 @pytest.fixture
 def together(launch, started):
-  """Starts one search on some hosts of this machine."""
+  """Starts one search on some hosts; `own` has flags of each of them."""
 
-  def start(count, *flags, **options):
+  def start(count, *flags, own=((),) * 9, **options):
     address = f'127.0.0.1:{free_port()}'
     hosts = [
       launch(
         'search',
         *flags,
+        *own[host],
         '--distributed',
         wait=False,
         env={
@@ -276,6 +279,40 @@ def test_bad_input_is_answered_by_all_hosts(together, small, tmp_path):
   for host in hosts:
     assert 'other files; expected' in host.err.splitlines()[-1]
   assert [p.name for p in tmp_path.iterdir()] == ['thesis.tex']
+
+
+@pytest.mark.parametrize('odd', [0, 1])
+def test_what_one_host_alone_was_given_wrong_ends_all(
+  together, small, tmp_path, odd
+):
+  wrong = [f'--data={tmp_path}/none.txt']
+  own = [wrong if host == odd else [] for host in range(2)]
+  hosts = together(2, *small, f'--workdir={tmp_path}/run', own=own)
+  assert [end(host) for host in hosts] == [cli.BAD_INPUT] * 2
+  for host in hosts:
+    assert 'none.txt' in host.err.splitlines()[-1]
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('strategy', ['evolution', 'pbt'])
+def test_members_may_lie_over_hosts_and_later_over_fewer(
+  together, launch, small, tmp_path, strategy
+):
+  workdir = tmp_path / 'run'
+  flags = [*small, f'--strategy={strategy}', f'--workdir={workdir}']
+  hosts = together(2, *flags, '--mesh=member:1,fsdp:4', prelude=OFTEN)
+  assert [end(host) for host in hosts] == [0, 0], hosts[1].err
+  rows = [
+    json.loads(line)
+    for line in (workdir / 'ledger.jsonl').read_text().splitlines()
+  ]
+  assert any(r['source'] and r['source'][0] != r['member'] for r in rows)
+  assert (workdir / 'champion/weights').exists()
+  further = [*flags, '--max_members=12', '--mesh=member:1,fsdp:2']
+  process = launch('search', *further)
+  assert process.returncode == 0, process.err
+  result = json.loads((workdir / 'result.json').read_text())
+  assert result['members'] >= 12 and result['gain'] is not None
 
 
 @pytest.mark.parametrize(

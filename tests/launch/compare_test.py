@@ -102,6 +102,7 @@ def test_a_comparison_of_functions_is_over_in_seconds(launch, tmp_path):
     ('--task=chess', 'expected'),
     ('--reference=gp', 'expected one of --strategies'),
     ('--max_members=0', 'expected'),
+    ('--max_members=inf', 'expected a positive number'),
   ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(
@@ -117,3 +118,14 @@ def test_another_comparison_is_refused(compared, launch, flags):
   workdir, _ = compared
   process = launch('compare', *flags, '--max_members=6', f'--workdir={workdir}')
   assert process.returncode == 2 and '--max_members=5' in process.err
+
+
+def test_another_text_is_refused(compared, launch, flags, tmp_path):
+  workdir, _ = compared
+  again = tmp_path / 'again'
+  shutil.copytree(workdir, again)
+  run = json.loads((again / 'run.json').read_text())
+  run['data_digest'] = run['data_digest'][::-1]
+  (again / 'run.json').write_text(json.dumps(run))
+  process = launch('compare', *flags, f'--workdir={again}')
+  assert process.returncode == 2 and 'data digest' in process.err

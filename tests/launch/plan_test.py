@@ -70,6 +70,9 @@ def test_a_bound_too_small_for_the_phases_is_told_before_it_starts(said):
 def test_one_member_alone_is_only_trained(said):
   assert said(max_members=1)[2].startswith('at most 1 members and 0 runs')
   assert len(said(max_members=1)) == 3
+  flags = {'phases': WHOLE, 'cycles': 3, 'search_share': 0.5}
+  alone = plan.phases(flags | {'max_members': 1, 'confirm_seeds': 16})
+  assert (alone.pairs, alone.calibrates) == (0, False)
 
 
 def test_a_resumed_search_says_where_it_goes_on(said):

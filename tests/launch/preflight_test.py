@@ -129,6 +129,10 @@ def test_what_does_not_fit_is_told_and_how_many_would(preflight, tmp_path):
   assert not value['fits']
   assert 4 <= value['species'][0]['members_that_fit'] < 8000
   assert 'no room' in process.out
+  line = process.err.splitlines()[-1]
+  assert line.startswith(
+    'error: v5e:2x2 has no room for 8000 members; expected'
+  )
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,7 @@ def test_what_does_not_fit_is_told_and_how_many_would(preflight, tmp_path):
     ),
     (['--topology=v5e:2x4', '--species=0'], r'species'),
     (['--topology=v5e:2x4', '--price=-1'], r'price'),
+    (['--topology=v5e:2x4', '--price=nan'], r'price'),
   ],
 )
 def test_bad_input_is_answered_in_a_line(preflight, tmp_path, flags, told):

@@ -1,6 +1,7 @@
 """End-to-end tests of `launch.replay`: a lineage trained again."""
 
 import json
+import shutil
 
 import pytest
 
@@ -52,6 +53,32 @@ def test_a_member_that_did_not_finish_is_refused(searched, launch, member):
     pytest.skip('it finished')
   process = launch('replay', f'--workdir={searched}', f'--member={member}')
   assert process.returncode == 2 and 'expected one of' in process.err
+
+
+def test_a_file_stop_from_before_is_told(searched, launch, tmp_path):
+  run = tmp_path / 'run'
+  shutil.copytree(searched, run)
+  best = json.loads((run / 'result.json').read_text())['champion']['member']
+  folder = run / 'replays' / f'{best}-3'
+  folder.mkdir(parents=True)
+  (folder / 'STOP').touch()
+  process = launch('replay', f'--workdir={run}', '--seeds=3')
+  assert process.returncode == 0 and 'delete it' in process.out
+  assert [path.name for path in folder.iterdir()] == ['STOP']
+
+
+@pytest.mark.parametrize('name', ['replay', 'sample'])
+def test_on_another_text_than_the_searchs_it_is_refused(
+  searched, launch, tmp_path, name
+):
+  run = tmp_path / 'run'
+  shutil.copytree(searched, run)
+  content = json.loads((run / 'run.json').read_text())
+  content['data_digest'] = content['data_digest'][::-1]
+  (run / 'run.json').write_text(json.dumps(content))
+  process = launch(name, f'--workdir={run}')
+  assert process.returncode == 2
+  assert 'expected the same text' in process.err
 
 
 def test_a_folder_without_a_search_is_refused(launch, tmp_path):

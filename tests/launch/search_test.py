@@ -215,6 +215,7 @@ def test_one_member_trains_the_baseline_alone(launch, small, tmp_path):
   (nats,) = re.findall(
     r'^validation (\d+\.\d{4}) nats per token$', process.out, re.MULTILINE
   )
+  assert f'validation {nats} nats' in launch('search', *flags).out
   result = read(tmp_path / 'run/result.json')
   assert result['gain'] is None and result['members'] == 1
   assert float(nats) == pytest.approx(
@@ -303,11 +304,19 @@ BAD = [
   (['--inherit_at=1.5'], 'inherit_at'),
   (['--confirm_seeds=2'], 'confirm_seeds'),
   (['--max_minutes=-1'], 'max_minutes'),
+  (['--max_minutes=inf'], 'max_minutes'),
+  (['--max_flops=nan'], 'max_flops'),
+  (['--max_disk_gb=inf'], 'max_disk_gb'),
+  (['--search_share=nan'], 'search_share'),
+  (['--member_flops=inf'], 'member_flops'),
+  (['--member_flops=1e30'], 'steps'),
+  (['--mesh=member:²'], 'mesh'),
   (['--mesh=members:2'], 'mesh'),
   (['--mesh=member:3'], 'population is 4'),
   (['--member_tokens=10'], 'budget'),
   (['--populaton=4'], 'populaton'),
   (['--flagfile=nowhere.flags'], 'nowhere.flags'),
+  (['--flagfile=mine/quick.flags'], 'mine/quick.flags'),
   (['surplus'], 'surplus'),
 ]
 

@@ -64,9 +64,9 @@ def test_arrays_are_split_as_the_mesh_of_the_program_says():
         jnp.zeros((8, 3))
       )
     )
-    assert shardings.batch_shards() == 8
+    assert shardings.shards('batch') == 8
   assert 'sharding_constraint' in text
-  assert shardings.batch_shards() == 1
+  assert shardings.shards('batch') == 1
 
 
 def test_rows_are_looked_up_in_a_whole_table():
