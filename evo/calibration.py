@@ -90,14 +90,18 @@ class Null:
   Quantiles of the sum are simulated; those of the parts do not add up.
   """
 
-  def __init__(self, sd_paired: float):
+  def __init__(self, sd_paired: float, n: int = SEEDS):
     """Begins before the first search.
 
     Args:
       sd_paired: see `Noise`.
+      n: seeds that it was measured on. The sd of all may be larger, by a factor
+        that is drawn for each campaign.
     """
     self._own = _own(sd_paired)
     self._rng = np.random.default_rng(0)
+    chi2 = np.random.default_rng(1).chisquare(n - 1, _DRAWS)
+    self._factor = np.sqrt((n - 1) / chi2)
     self._expected, self._count = 0.0, 0
     self._claimed = np.zeros(_DRAWS)  # In the searches that have ended.
     self._first = self._best = self._claimed
@@ -121,7 +125,7 @@ class Null:
       self._best = np.maximum(self._best, tried)
     self._count += 1
     expected = self._expected + _expected_largest(self._count)
-    claims = self._claimed + self._best - self._first
+    claims = self._factor * (self._claimed + self._best - self._first)
     return self._own * expected, self._own * float(np.quantile(claims, 0.95))
 
 
@@ -143,7 +147,9 @@ def noise(
   if losses.size < 2 or not np.isfinite(losses).all():
     return None
   paired = None
-  if nudged is not None and np.isfinite(nudged).all():
+  # Of a calibration that goes on one run may be missing.
+  whole = nudged is not None and len(nudged) == losses.size
+  if whole and np.isfinite(nudged).all():
     paired = float(np.std(np.asarray(nudged) - losses, ddof=1))
   return Noise(
     losses.size, float(losses.mean()), float(losses.std(ddof=1)), paired

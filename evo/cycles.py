@@ -28,13 +28,14 @@ class Cycle:
     champion: the last configuration that passed the gate; where none did, the
       best of the search, or None.
     member: its id; None without one.
-    gate: what the pairs of its gate say; None without one.
+    gates: rows of each of its gates, and what they say.
+    gate: what the pairs of the gate that counts say; None without one.
     passed: whether it passed.
     total: what the same pairs say for what the cycle kept against the first
       baseline: the champion if it passed, else what the cycle started from;
       None where they do not tell.
     rule: of its ablation.
-    evidence: of the contrasts of its ablation; empty without one.
+    evidence: of the contrasts of its ablation, by name; empty without one.
     stack: what is left of it; None where it did not pass.
     members: of its search that finished.
     greedy: how many of them a rule that keeps the best so far would have kept
@@ -46,6 +47,7 @@ class Cycle:
   space: space_lib.Space
   champion: Configuration | None
   member: int | None
+  gates: list[tuple[list[Row], trial.Evidence]]
   gate: trial.Evidence | None
   passed: bool
   total: trial.Evidence | None
@@ -60,6 +62,13 @@ class Cycle:
   def confirmed(self) -> tuple[str, ...]:
     """The changes that are."""
     return self.rule.confirmed(self.evidence) if self.passed else ()
+
+  @property
+  def contrasts(self) -> dict[str, trial.Contrast]:
+    """Those of its ablation."""
+    if not self.evidence:
+      return {}
+    return ablation.contrasts(self.space, self.champion)
 
   @property
   def verified(self) -> statistics.Interval | None:
@@ -144,6 +153,7 @@ def _cycle(
     space=space,
     champion=champion,
     member=member,
+    gates=gates,
     gate=judged,
     passed=bool(passed),
     total=total,

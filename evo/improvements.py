@@ -3,8 +3,9 @@
 A pure function of the ledger and of `run`, as `result` is.
 """
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from evo import ablation, gate, locked, statistics, transfer, trial
@@ -48,6 +49,10 @@ def improvements(
   if stack and not ablation.changes(space, stack):
     stack = None  # All of it was put back.
   confirmed = [x['parameter'] for x in found if x['verdict'] == 'confirmed']
+  for entry in found:
+    # A later cycle may have changed it again, or put it back.
+    still = stack is not None and stack[entry['parameter']] == entry['after']
+    entry['kept'] = entry['kept'] and still
   scale = _at_scale(larger, list(dict.fromkeys(confirmed)))
   # Of a parameter that changed twice the stack has the last change.
   last = {x['parameter']: x for x in found if x['kept']}
@@ -64,7 +69,7 @@ def improvements(
       'stack_at_scale': scale.get(ablation.STACK),
       'locked': _locked(rows),
       'locked_failed': _locked_failed(rows),
-      'early_stopping': _saved(rows, run),
+      'early_stopping': _saved(rows, run, cycles),
       'cycles': [_cycle(cycle, found) for cycle in cycles],
     }
   )
@@ -167,27 +172,56 @@ def _untested(cycles: list[cycles_lib.Cycle], run: Record) -> Record:
   return {'left_out': left_out, 'untested': untested}
 
 
-def _saved(rows: Sequence[Row], run: Record) -> Record | None:
-  """Runs of gates and ablations, and how many all pairs of each would be."""
-  most = {
-    gate.PHASE: gate.looks(run['flags']['confirm_seeds'])[-1],
-    ablation.PHASE: ablation.looks(run['flags']['confirm_seeds'])[-1],
-  }
-  tests = [row for row in rows if row['phase'] in most]
-  # A change made alone gets the pairs of the first look by design.
-  alone, first = ablation.only(''), ablation.looks(0)[0]
-  arms = {
-    (row['cycle'], row['phase'], row['confirmation'], row['arm']): row['phase']
-    for row in tests
-  }
-  fixed = sum(
-    first if key[-1].startswith(alone) else most[phase]
-    for key, phase in arms.items()
-  )
-  runs = len({row['member'] for row in tests})
+def _saved(
+  rows: Sequence[Row], run: Record, cycles: list[cycles_lib.Cycle]
+) -> Record | None:
+  """Runs of gates and ablations, and how many without looking early.
+
+  All pairs of what came to its end before; as many as there are of what the
+  bounds, or somebody, ended.
+  """
+  runs = fixed = 0
+  for cycle in cycles:
+    for legs, evidence in cycle.gates:
+      own = _runs(legs)
+      ended = gate.finished(evidence, cycle.rule.worth)
+      runs += own.total()
+      fixed += evidence.looks[-1] * len(own) if ended else own.total()
+    own = _runs(
+      row
+      for row in rows
+      if (row['cycle'], row['phase']) == (cycle.number, ablation.PHASE)
+    )
+    runs += own.total()
+    fixed += (own | _planned(cycle, run)).total()
   return (
     {'runs': runs, 'fixed': fixed, 'saved': 1 - runs / fixed} if runs else None
   )
+
+
+def _runs(legs: Iterable[Row]) -> collections.Counter[str]:
+  """By arm."""
+  return collections.Counter(
+    arm for arm, _ in {(row['arm'], row['member']) for row in legs}
+  )
+
+
+def _planned(cycle: cycles_lib.Cycle, run: Record) -> collections.Counter[str]:
+  """Runs of the arms of those contrasts of an ablation that are settled."""
+  planned: collections.Counter[str] = collections.Counter()
+  looks = ablation.looks(run['flags']['confirm_seeds'])
+  settled = cycle.rule.settled(cycle.evidence)
+  for name, contrast in cycle.contrasts.items():
+    found = cycle.evidence[name]
+    if found.n and (name in settled or found.n == looks[-1]):
+      # A change made alone gets the pairs of the first look by design.
+      most = (
+        looks[-1]
+        if name in map(ablation.without, cycle.rule.names)
+        else looks[0]
+      )
+      planned |= dict.fromkeys((contrast.treatment, contrast.control), most)
+  return planned
 
 
 def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
@@ -209,6 +243,7 @@ def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
     'members': cycle.members,
     'greedy_kept': cycle.greedy,
     'passed': cycle.passed,
+    'gates': len(cycle.gates),
     'changes': len(own),
     'confirmed': len(cycle.confirmed),
     'kept': sum(x['kept'] for x in own),
@@ -246,6 +281,7 @@ def _summary(
     'level': ablation.LEVEL,
     'gate': {
       'passed': any(cycle.passed for cycle in cycles),
+      'asked': sum(len(cycle.gates) for cycle in cycles),
       'level': 2 * gate.LEVEL,
       'gain': gain,
       'missing': result['gain_missing'],

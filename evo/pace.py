@@ -81,7 +81,7 @@ def pace(rows: Sequence[Row], run: Record) -> Pace:
   lines = Pace(flops, [(0.0, 0.0)], [(0.0, 0.0)], [], [], [])
   noise, null = result_lib.noise(rows), None
   if noise and noise.sd_paired is not None:
-    null = calibration.Null(noise.sd_paired)
+    null = calibration.Null(noise.sd_paired, noise.n)
     lines.null.append((0.0, 0.0))
     lines.null_high.append((0.0, 0.0))
   for cycle in cycles_lib.cycles(rows, run):
@@ -124,6 +124,8 @@ def _search(
   if start is None:
     return
   best = start[metric]
+  if lines.screen[-1][1] != before:
+    lines.screen.append((spent[start['order']], before))
   if null:
     null.search()
   for row in ends:

@@ -39,5 +39,8 @@ def order(
     space.canonical(stack | {name: space.baseline[name]}) for name in names
   ]
   # The lower, the more the loss is expected to rise without the change.
-  scores = dict(zip(names, model.scores(without)))
+  try:
+    scores = dict(zip(names, model.scores(without)))
+  except FloatingPointError:
+    return list(names)  # It has no opinion, and nothing hangs on it.
   return sorted(names, key=scores.__getitem__)

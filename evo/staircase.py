@@ -38,7 +38,7 @@ def draw(
     path: of the PNG file.
   """
   tried, metric = rows_lib.tried(rows), run['metric']
-  figure = figure_lib.new(_title(result))
+  figure = figure_lib.new(_title(result, tried))
   pairs = result_lib.last_pairs(rows) if result['gain'] else None
   grid = figure.add_gridspec(1, 2, width_ratios=(4, 1))
   ax = figure.add_subplot(grid[0] if pairs else 111)
@@ -58,7 +58,7 @@ def draw(
   figure_lib.save(figure, path)
 
 
-def _title(result: dict[str, Any]) -> str:
+def _title(result: dict[str, Any], tried: list[Row]) -> str:
   champion, metric = result['champion'], result['metric']
   if not champion:
     return 'No champion'
@@ -66,7 +66,10 @@ def _title(result: dict[str, Any]) -> str:
   if count == 1:
     return f'The only finished member: {best:.4f} {metric}'
   baseline = result['baseline'][f'search_{metric}']
-  text = f'Best of {count} finished members: {best:.4f} {metric}'
+  # Of a campaign the last cycle counts, whatever came before.
+  least = min(row[metric] for row in tried if row['status'] == member_lib.OK)
+  which = 'Best' if best == least else 'Champion'
+  text = f'{which} of {count} finished members: {best:.4f} {metric}'
   return text + (f', the baseline {baseline:.4f}' if baseline else '')
 
 
@@ -97,7 +100,9 @@ def _draw_members(
     lw=2,
     zorder=3,
   )
-  _label_champion(ax, int(np.nanargmin(losses)), tried, metric)
+  champion = result['champion']['member']
+  index = next(i for i, row in enumerate(tried) if row['member'] == champion)
+  _label_champion(ax, index, tried, metric)
   ax.set_xlim(0.4, len(x) + 0.6)
   ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
   ax.legend(

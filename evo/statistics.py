@@ -191,7 +191,9 @@ def friedman(losses: np.ndarray) -> Friedman:
   """Friedman's test of whether any treatment differs.
 
   As in Demsar (2006, JMLR 7, section 3.2.2), without a correction for ties,
-  which makes it conservative where there are many.
+  which makes it conservative where there are many. Where blocks agree that is
+  no more surprising than chance allows: p is at least that of all blocks having
+  one order of the treatments.
 
   Args:
     losses: `[block, treatment]`, at least two blocks of three treatments.
@@ -203,7 +205,8 @@ def friedman(losses: np.ndarray) -> Friedman:
   chi2 = 12 * n / (k * (k + 1)) * float(((averages - (k + 1) / 2) ** 2).sum())
   left = n * (k - 1) - chi2
   f = (n - 1) * chi2 / left if left > 1e-9 else math.inf
-  return Friedman(chi2, f, float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))))
+  p = float(stats.f.sf(f, k - 1, (k - 1) * (n - 1)))
+  return Friedman(chi2, f, max(p, float(math.factorial(k)) ** (1 - n)))
 
 
 def critical_difference(k: int, n: int, level: float = 0.05) -> float:

@@ -101,7 +101,11 @@ def commands(improvements: Record, run: Record) -> str | None:
     return shlex.quote(markdown_lib.code(text))
 
   folder = quoted('workdir')
-  given = [f'--{name}={quoted(name)}' for name in own if flags.get(name)]
+  given = [
+    f'--{name}={quoted(name)}'
+    for name in own
+    if flags.get(name) not in (None, '')
+  ]
   train = ' \\\n  '.join(
     ['python -m launch.train', f'--configuration={folder}/stack.json', *given]
   )
@@ -197,7 +201,8 @@ def _cycles(cycles: Sequence[Record], metric: str) -> str:
   ]
   return markdown_lib.table(header, lines) + (
     '\n\nA cycle starts from what the one before it kept, and its gain is over'
-    ' that. Total: of what is kept, over the first baseline, on the seeds of the'
+    ' that. Gate: each champion is put to it once, at .05; of several the last'
+    ' that passed counts. Total: of what is kept, over the first baseline, on the seeds of the'
     ' same gate. Greedy: members that a rule would have kept as improvements'
     ' that keeps the best so far. Where the sum of single gains is larger than'
     " the gain, changes do each other's work; where it is smaller, they need"
@@ -206,9 +211,10 @@ def _cycles(cycles: Sequence[Record], metric: str) -> str:
 
 
 def _gate(cycle: Record) -> str:
-  if cycle['measured'] is None and not cycle['passed']:
+  if not cycle['gates']:
     return '-'
-  return 'passed' if cycle['passed'] else 'not passed'
+  said = 'passed' if cycle['passed'] else 'not passed'
+  return said if cycle['gates'] == 1 else f'{said}, of {cycle["gates"]}'
 
 
 def _interval(gain: Record | None) -> str:

@@ -137,10 +137,14 @@ class Verifier:
       evidence = self._ablate(stack, rule, trials, strategy, turn)
     p = dict(zip(rule.names, rule.raw(evidence)))
     confirmed = tuple(sorted(rule.confirmed(evidence), key=p.__getitem__))
+    tried: list[Configuration] = []
     for i, names in enumerate(elimination.attempts(rule, evidence)):
+      smaller = elimination.reduced(space, stack, names)
       if self._loop.stop_reason:
         break
-      smaller = elimination.reduced(space, stack, names)
+      if smaller in tried:
+        continue  # What depends on a change that is put back goes with it.
+      tried.append(smaller)
       pairs = ablation.looks(self._pairs)[-1]
       asker = elimination.make(
         stack,

@@ -1,6 +1,7 @@
 """An experiment: what the flags say, built."""
 
 import dataclasses
+import functools
 import importlib.metadata
 import math
 import os
@@ -16,11 +17,13 @@ from evo import populations as populations_lib
 from evo import space as space_lib
 from evo import strategies
 from evo import strategy as strategy_lib
+from evo import trainee as trainee_lib
 from launch import cli, parameters
 from launch import devices as devices_lib
 from launch import topology as topology_lib
 from models import compute, language_model
 from models import data as data_lib
+from models import structure as structure_lib
 
 # A child of `evolution` whose lineage could give it less than this share of its
 # weights trains from scratch instead.
@@ -234,15 +237,25 @@ def make_strategy(
   """
   if given['strategy'] in _INHERITING:
     options['inherit_at'] = given['inherit_at']
-    options['inherits'] = lambda old, new: (
-      trainee.share(old, new) >= _LEAST_SHARE
-    )
+    options['inherits'] = functools.partial(_inherits, trainee)
   return strategies.make(
     given['strategy'],
     space,
     **{name: given[name] for name in ('seed', 'population', 'segments')}
     | options,
   )
+
+
+def _inherits(
+  trainee: language_model.LanguageModel,
+  old: trainee_lib.Structure,
+  new: trainee_lib.Structure,
+) -> bool:
+  """Whether a child of such a structure takes over enough to go on from."""
+  try:
+    return trainee.share(old, new) >= _LEAST_SHARE
+  except ValueError:
+    return False  # There is no such structure: it will be infeasible.
 
 
 def budget(
@@ -260,7 +273,9 @@ def budget(
 
 def _longest_context(space: space_lib.Space) -> int:
   """Of all members: evaluation has to score the same targets for each."""
-  p = space.by_name['context']
+  p = space.by_name.get('context')
+  if p is None:
+    return structure_lib.Structure.context
   return max(p.values) if 'context' in space.free else p.default
 
 

@@ -104,12 +104,12 @@ def _export_stack(
   improvements: dict[str, Any],
 ) -> None:
   """Writes what was verified, and the same without each of its changes."""
-  stack = improvements['summary']['stack']
+  stack, folder = improvements['summary']['stack'], workdir / 'without'
+  folder.rmtree(missing_ok=True)  # Of an earlier stack.
   if stack is None:
+    (workdir / 'stack.json').unlink(missing_ok=True)
     return
   files.write_json(workdir / 'stack.json', stack)
-  folder = workdir / 'without'
-  folder.rmtree(missing_ok=True)  # Of an earlier stack.
   folder.mkdir()
   for name in ablation.changes(space, stack):
     left = space.canonical(stack | {name: space.baseline[name]})

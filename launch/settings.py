@@ -4,6 +4,7 @@ Defaults are the quick preset. All flags but the bounds and the mesh identify
 a run: a workdir holds one run, and the same command goes on with it.
 """
 
+import shlex
 from typing import Any
 
 from absl import flags
@@ -238,7 +239,7 @@ def command(given: dict[str, Any], module: str = 'search') -> str:
       default = [float(share) for share in default]
     if value != default:
       text = ','.join(map(str, value)) if isinstance(value, list) else value
-      parts.append(f'--{name}={text}')
+      parts.append(f'--{name}={shlex.quote(str(text))}')
   return ' '.join(parts)
 
 

@@ -271,9 +271,9 @@ def _value(
     for split in _splits(experiment.engine)
   }
   decides, losses = next(iter(by_split.items()))
-  first, nats = losses[_CONFIGURATION][0], None
-  if first is not None:
-    nats = experiment.trainee.nats_per_token(first, decides)
+  own, nats = losses[_CONFIGURATION], None
+  if None not in own:
+    nats = experiment.trainee.nats_per_token(sum(own) / len(own), decides)
   compared = _compared(losses) if _AGAINST in arms else {}
   return {
     'metric': experiment.trainee.metric,

@@ -77,6 +77,8 @@ def _loop(
   structure = blocks[0].structure
   period = 2 if structure.value_embeddings == 'alternate' else 1
   turns, x0 = len(blocks) // period, x
+  if not turns:
+    return _write_out(blocks, x, x0, range(len(blocks)), inputs, key)
   graphs, stacks = [], []
   for first in range(period):
     split = [nnx.split(b) for b in blocks[first : turns * period : period]]

@@ -104,9 +104,9 @@ def read_tokens(path: pathlib.Path) -> tuple[np.ndarray, int, float]:
   if not tokens.size:
     raise ValueError(f'file {path} is empty; expected tokens')
   if tokens.min() < 0 or tokens.max() >= vocabulary:
+    odd = tokens.min() if tokens.min() < 0 else tokens.max()
     raise ValueError(
-      f'token {max(tokens.max(), -tokens.min())} in {path}; expected tokens '
-      f'in [0, {vocabulary})'
+      f'token {odd} in {path}; expected tokens in [0, {vocabulary})'
     )
   return tokens, vocabulary, bytes_per_token
 

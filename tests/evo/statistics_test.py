@@ -177,9 +177,14 @@ def test_friedmans_test_is_scipys():
   assert ours.chi2 == pytest.approx(
     stats.friedmanchisquare(*losses.T).statistic
   )
-  # Where all blocks agree, nothing is left to doubt.
-  agreed = statistics.friedman(np.tile(np.arange(4.0), (6, 1)))
-  assert agreed.chi2 == pytest.approx(18) and agreed.p == 0
+
+
+@pytest.mark.parametrize('blocks', [2, 3, 6])
+def test_blocks_that_agree_are_no_rarer_than_chance_has_it(blocks):
+  agreed = statistics.friedman(np.tile(np.arange(4.0), (blocks, 1)))
+  assert agreed.chi2 == pytest.approx(3 * blocks)
+  # The others have the order of the first.
+  assert agreed.p == pytest.approx((1 / 24) ** (blocks - 1))
 
 
 # Demsar (2006), table 6: the area under the curve of C4.5, C4.5+m, C4.5+cf and
