@@ -272,8 +272,9 @@ class Checkpoints:
       faults.point('checkpoint.before_seal')
       self._hosts.fence()
       files = digest(self.directory / place)
-      for path in _files(self.directory / place):
-        storage.sync(path)
+      if not storage.is_remote(self.directory):
+        for path in _files(self.directory / place):
+          storage.sync(path)
       said = json.loads(json.dumps(note()))  # As it will be read.
       seal = {'place': place, 'files': files, 'note': said}
       seal['digest'] = _of_seal(seal)

@@ -64,8 +64,9 @@ def accepted(evidence: trial.Evidence | None, worth: float) -> bool:
 
   That is where the interval of what it loses, the loss without minus that with,
   lies below the smallest gain worth having: one in forty times at most by
-  chance, in each attempt. Where nobody knows what is worth having it has to lie below 0. Not
-  where the test did not end, or where a run failed: then the changes stay.
+  chance, in each attempt. Where nobody knows what is worth having it has to lie
+  below 0. Not where the test did not end, or where a run failed: then the
+  changes stay.
   """
   if evidence is None or not gate.finished(evidence, worth):
     return False

@@ -64,6 +64,8 @@ def test_without_a_sound_baseline_there_is_no_noise_to_know():
   assert calibration.noise([1.0, math.inf], None) is None
   assert calibration.noise([1.0], None) is None
   assert calibration.noise([1.0, 2.0], [1.0, math.inf]).sd_paired is None
+  # Of a calibration that was stopped one run of a pair may be missing.
+  assert calibration.noise([1.0, 2.0], [1.0]).sd_paired is None
 
 
 @pytest.mark.parametrize('members', [2, 24, 200])

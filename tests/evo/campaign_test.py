@@ -376,6 +376,25 @@ def test_the_time_of_the_larger_scale_counts_after_a_restart(
   assert make().loop.clock.seconds >= last
 
 
+def test_a_larger_scale_that_has_no_room_is_no_reason_to_end(
+  tmp_path, make_campaign, planted
+):
+  def make(workdir):
+    raise RuntimeError('RESOURCE_EXHAUSTED: 17 GB')
+
+  options = planted | {'locks': True}
+  campaign = make_campaign(tmp_path, larger=make, **options)
+  campaign.run()
+  assert campaign.stop_reason == 'max_members' and campaign.stack
+  assert campaign.loop.records[-1]['phase'] == 'locked'
+  events = [e for e in campaign.loop.noted('no_room')]
+  assert '17 GB' in events[0]['reason']
+  # Whoever starts it again finds it finished, whatever there is room for.
+  again = make_campaign(tmp_path, larger=make, **options)
+  again.run()
+  assert again.loop.records == campaign.loop.records
+
+
 class Nothing(Planted):
   """Where no configuration is better than another."""
 

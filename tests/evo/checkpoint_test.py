@@ -120,6 +120,27 @@ def _two(asked=0):
   return late, hosts_lib.Hosts()
 
 
+def test_after_a_write_that_failed_nothing_more_is_written(
+  tmp_path, monkeypatch
+):
+  saved = checkpoint.Checkpoints(tmp_path)
+  full = OSError(28, 'No space left on device')
+
+  def fails(folder, tree):
+    raise full
+
+  with monkeypatch.context() as patch:
+    patch.setattr(checkpoint, 'require_room', fails)
+    saved.save('a', tree())
+    with pytest.raises(OSError, match='No space'):
+      saved.wait()
+  # There is room again, but what needs the first one would be of no use.
+  saved.save('b', tree())
+  with pytest.raises(OSError, match='No space'):
+    saved.wait()
+  assert not list(tmp_path.glob('*.json'))
+
+
 def test_what_is_swept_away_leaves_nothing(tmp_path):
   saved = checkpoint.Checkpoints(tmp_path)
   saved.save('a', tree())

@@ -34,6 +34,16 @@ def test_two_that_append_lose_nothing(place):
   )
 
 
+def test_a_line_torn_by_a_full_disk_spoils_no_other(tmp_path):
+  (tmp_path / 'events').write_text('one\ntw')
+  log.Log(tmp_path / 'events').append('three')
+  assert log.Log(tmp_path / 'events').read().splitlines() == [
+    'one',
+    'tw',
+    'three',
+  ]
+
+
 def test_in_a_bucket_it_grows_piece_by_piece(bucket, monkeypatch):
   monkeypatch.setattr(log, '_FULL', 100)
   lines = [f'{i:030d}' for i in range(10)]

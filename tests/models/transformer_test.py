@@ -294,7 +294,7 @@ def test_bfloat16_computes_nearly_the_same(small, shaken, choice):
   assert float(jnp.abs(exact - rough.astype(jnp.float32)).max()) < spread / 4
 
 
-@pytest.mark.parametrize('depth', [3, 4])
+@pytest.mark.parametrize('depth', [1, 3, 4])
 @pytest.mark.parametrize('choice', [{}, NANOCHAT], ids=['plain', 'nanochat'])
 def test_blocks_as_one_loop_compute_the_same(small, shaken, choice, depth):
   structure = small(**choice, depth=depth)
