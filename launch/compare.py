@@ -80,8 +80,8 @@ def main(argv: list[str]) -> int:
       # What costs nothing has no rounds to be watched.
       hosts = stack.enter_context(cluster_lib.join(False, stop)).hosts
     with cli.input_errors():
-      ground = _ground(given, hosts)
-      for arm in (arms := _arms(given['strategies'])):
+      ground, arms = _ground(given, hosts), _arms(given['strategies'])
+      for arm in arms:
         ground.check(arm)
     stack.enter_context(owner.hold(workdir, hosts))
     return _compare(given, arms, ground, stop, hosts)
