@@ -32,7 +32,8 @@ def improvements(
   Benjamini and Hochberg's over the changes of a cycle, `p_holm` Holm's. What
   was not tested is undecided, without numbers. `screen` is what the search
   saw: the loss of the member that brought the change in minus its parent's.
-  `kept` says whether the stack still has the change. Changes are sorted by
+  `kept` says whether the stack still has the change, be it changed further since.
+  Changes are sorted by
   effect, the best first.
 
   Args:
@@ -49,10 +50,13 @@ def improvements(
   if stack and not ablation.changes(space, stack):
     stack = None  # All of it was put back.
   confirmed = [x['parameter'] for x in found if x['verdict'] == 'confirmed']
+  base = space.canonical(space.baseline)
   for entry in found:
-    # A later cycle may have changed it again, or put it back.
-    still = stack is not None and stack[entry['parameter']] == entry['after']
-    entry['kept'] = entry['kept'] and still
+    # A later cycle may have put it back, or changed it further.
+    name = entry['parameter']
+    left = stack is not None and stack[name] == entry['after']
+    further = stack is not None and stack[name] != base[name]
+    entry['kept'] = entry['kept'] and (left or further)
   scale = _at_scale(larger, list(dict.fromkeys(confirmed)))
   # Of a parameter that changed twice the stack has the last change.
   last = {x['parameter']: x for x in found if x['kept']}
@@ -246,7 +250,9 @@ def _cycle(cycle: cycles_lib.Cycle, found: Sequence[Record]) -> Record:
     'gates': len(cycle.gates),
     'changes': len(own),
     'confirmed': len(cycle.confirmed),
-    'kept': sum(x['kept'] for x in own),
+    'kept': sum(cycle.stack[x['parameter']] == x['after'] for x in own)
+    if cycle.stack
+    else 0,
     'measured': _interval(cycle.gate and cycle.gate.interval),
     'gain': gain,
     'total': _interval(cycle.total and cycle.total.interval),

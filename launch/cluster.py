@@ -89,8 +89,8 @@ def join(
     _exit(cli.BAD_INPUT)
   except cli.InputError as error:
     watchdog.refuse(str(error))
-    cli.complain(error)
-    _exit(cli.BAD_INPUT)
+    sys.stdout.flush()
+    cli.leave(str(error), cli.BAD_INPUT)
   except failure.Differs as error:
     cli.complain(str(error))
     _exit(cli.BAD_INPUT)

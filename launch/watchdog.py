@@ -204,6 +204,8 @@ class Watchdog:
   def _end(self, reason: str) -> None:
     if self._off.is_set():
       return
+    if self._refusal:  # Others who have heard of it may be gone by now.
+      cli.leave(self._refusal, cli.BAD_INPUT)
     line = ' '.join(f'{self._name} ends: {reason}'.split())
     os.write(sys.stderr.fileno(), f'{line}\n'.encode())
     os._exit(cli.AGAIN)

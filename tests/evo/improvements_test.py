@@ -352,6 +352,7 @@ def test_a_gate_passed_because_the_baseline_failed_counts(
   value = improvements.improvements(rows, run | flags, result)
   assert value['summary']['gate'] == {
     'passed': True,
+    'asked': 1,
     'level': 0.05,
     'gain': None,
     'missing': 'run failed',
@@ -491,12 +492,13 @@ def test_what_early_stopping_saved_counts_the_runs_of_gates_and_ablations(
   found, ablated
 ):
   # The gate: 2 arms of 2 pairs, before its first look. The ablation: 6 pairs of
-  # 6 arms; of 9 there would be the stack and what it is without each change,
-  # not so the changes made alone, nor the baseline beside them.
+  # 6 arms; of 9 there would be the stack and what it is without x, which is
+  # confirmed, not so y, which is not done, the changes made alone, nor the
+  # baseline beside them.
   value = found(ablated(6, noisy()), flags={'confirm_seeds': 9})
   saved = value['summary']['early_stopping']
   assert saved == {
     'runs': 4 + 36,
-    'fixed': 4 + 9 * 3 + 6 * 3,
-    'saved': pytest.approx(1 - 40 / 49),
+    'fixed': 4 + 9 * 2 + 6 * 4,
+    'saved': pytest.approx(1 - 40 / 46),
   }

@@ -52,6 +52,7 @@ def content():
   cycle = {
     'cycle': 1,
     'passed': True,
+    'gates': 1,
     'measured': {'mean': 0.05, 'low': 0.03, 'high': 0.07, 'n': 6},
     'gain': {'mean': 0.05, 'low': 0.03, 'high': 0.07, 'n': 6},
     'total': {'mean': 0.09, 'low': 0.07, 'high': 0.11, 'n': 6},
@@ -188,7 +189,7 @@ def test_what_a_gate_did_not_pass_is_in_no_column_of_verified_gains(content):
   pace = pace_lib.Pace(1.0, [(0.0, 0.0)], [(0.0, 0.0)], [], [], [])
   text = verdicts.pace(pace, content, {}, 'bpb')
   assert '| 1 | not passed | - | - | - | 2e+15 | - | 40 | 7 |' in text
-  cycle['measured'] = None
+  cycle |= {'measured': None, 'gates': 0}
   assert '| 1 | - | - | - | - |' in verdicts.pace(pace, content, {}, 'bpb')
 
 

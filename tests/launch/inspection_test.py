@@ -62,13 +62,17 @@ def test_each_program_is_looked_at_and_reported():
 
 def test_where_there_is_no_room_for_all_one_slot_for_each_place_is_tried():
   found, _ = _inspect(room=4)
-  assert (found.slots, found.refusal) == (4, 'no room')
+  assert (found.slots, found.refusal) == (4, 'segment: no room')
   assert set(found.programs) == set(inspection.PROGRAMS)
 
 
 def test_where_there_is_no_room_at_all_nothing_is_known():
   found, _ = _inspect(room=0)
-  assert (found.slots, found.refusal, found.programs) == (0, 'no room', {})
+  assert (found.slots, found.refusal, found.programs) == (
+    0,
+    'segment: no room',
+    {},
+  )
 
 
 def test_other_answers_of_the_compiler_are_errors():
