@@ -10,8 +10,6 @@ import zlib
 import jax
 import jax.numpy as jnp
 
-from models import shardings
-
 # Drawn with one key each: large enough that keys cost nothing, small enough
 # that little is drawn in vain.
 BLOCK = 4096
@@ -58,10 +56,7 @@ def named_normals(
     key = jax.random.fold_in(jax.random.fold_in(root, block[0]), block[1])
     return jax.random.normal(key, (BLOCK,), jnp.float32)
 
-  # The devices of a member draw a part each: large ones have no room for all.
-  fill = -len(blocks) % shardings.shards('draws')
-  blocks = jnp.array(blocks + [(0, 0)] * fill, jnp.uint32)
-  draws = shardings.constrain(jax.vmap(draw)(blocks), 'draws', None)
+  draws = jax.vmap(draw)(jnp.array(blocks, jnp.uint32))
   arrays, begin = {}, 0
   for name, shape in shapes.items():
     flat = draws[begin : begin + counts[name]].reshape(-1)

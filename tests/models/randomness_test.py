@@ -1,9 +1,6 @@
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
 
 from models import randomness
 
@@ -46,16 +43,3 @@ def test_a_traced_seed_draws_what_a_known_one_does():
   np.testing.assert_array_equal(
     draw(jnp.int32(3)), randomness.named_normals(3, {'a': (9,)})['a']
   )
-
-
-def test_devices_that_share_a_member_draw_a_part_each():
-  # 25 blocks over 4 devices.
-  def draw():
-    return randomness.named_normals(7, {'a': (100_000,)})['a']
-
-  mesh = jax.make_mesh((4,), ('fsdp',), axis_types=(AxisType.Auto,))
-  with jax.set_mesh(mesh):
-    compiled = jax.jit(draw).lower().compile()
-    np.testing.assert_array_equal(compiled(), draw())
-  assert '[7,4096]' in compiled.as_text()
-  assert not re.search(r'u32\[(25|28),4096\]', compiled.as_text())
