@@ -26,6 +26,7 @@ MESH_AXES = {
   'heads': ('tensor',),
   'hidden': ('tensor',),
   'vocabulary': ('tensor',),
+  'draws': ('fsdp', 'tensor'),
 }
 
 # Logical axes by the end of a tensor's path. What is not here is small and

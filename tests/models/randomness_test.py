@@ -1,6 +1,10 @@
+import re
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType
 
 from models import randomness
 
@@ -43,3 +47,20 @@ def test_a_traced_seed_draws_what_a_known_one_does():
   np.testing.assert_array_equal(
     draw(jnp.int32(3)), randomness.named_normals(3, {'a': (9,)})['a']
   )
+
+
+def test_devices_that_share_a_member_draw_a_part_each():
+  shapes = {'a': (64, 512), 'b': (3,), 'c': (64, 512), 'd': (100, 50)}
+
+  def draw():
+    return randomness.named_normals(7, shapes)
+
+  mesh = jax.make_mesh((4,), ('fsdp',), axis_types=(AxisType.Auto,))
+  split = jax.NamedSharding(mesh, jax.P('fsdp'))
+  out = {'a': split, 'b': None, 'c': split, 'd': split}
+  with jax.set_mesh(mesh):
+    compiled = jax.jit(draw, out_shardings=out).lower().compile()
+    chex.assert_trees_all_equal(compiled(), draw())
+  # Of the 8 blocks of `a` and of `c` each has two.
+  assert '[2,2,4096]' in compiled.as_text()
+  assert not re.search(r'\[(2,8|16|18),4096\]', compiled.as_text())
