@@ -32,9 +32,8 @@ def improvements(
   Benjamini and Hochberg's over the changes of a cycle, `p_holm` Holm's. What
   was not tested is undecided, without numbers. `screen` is what the search
   saw: the loss of the member that brought the change in minus its parent's.
-  `kept` says whether the stack still has the change, be it changed further since.
-  Changes are sorted by
-  effect, the best first.
+  `kept` says whether the stack still has the change, be it changed further
+  since. Changes are sorted by effect, the best first.
 
   Args:
     rows: of `rows.leg_rows`.
@@ -54,9 +53,9 @@ def improvements(
   for entry in found:
     # A later cycle may have put it back, or changed it further.
     name = entry['parameter']
-    left = stack is not None and stack[name] == entry['after']
-    further = stack is not None and stack[name] != base[name]
-    entry['kept'] = entry['kept'] and (left or further)
+    entry['kept'] &= stack is not None and (
+      stack[name] == entry['after'] or stack[name] != base[name]
+    )
   scale = _at_scale(larger, list(dict.fromkeys(confirmed)))
   # Of a parameter that changed twice the stack has the last change.
   last = {x['parameter']: x for x in found if x['kept']}
@@ -219,11 +218,8 @@ def _planned(cycle: cycles_lib.Cycle, run: Record) -> collections.Counter[str]:
     found = cycle.evidence[name]
     if found.n and (name in settled or found.n == looks[-1]):
       # A change made alone gets the pairs of the first look by design.
-      most = (
-        looks[-1]
-        if name in map(ablation.without, cycle.rule.names)
-        else looks[0]
-      )
+      alone = name.startswith(ablation.only(''))
+      most = looks[0] if alone else looks[-1]
       planned |= dict.fromkeys((contrast.treatment, contrast.control), most)
   return planned
 
