@@ -29,6 +29,8 @@ class Parameter:
     choices: at least two distinct scalars; order matters to `Space.perturb`.
     structural: whether it is static, so that changing it compiles a program.
       Otherwise it is traced, and then its values must be numbers.
+    initial: whether it acts where training begins, and never again; only a
+      traced one may. Who takes over weights keeps their lineage's value.
     when: {other parameter: values}; active only where each other parameter is
       active and has one of its values. A structural parameter cannot depend
       on a traced one, since changing that must not compile.
@@ -46,6 +48,7 @@ class Parameter:
   high: float | None = None
   choices: Sequence[Value] = ()
   structural: bool = False
+  initial: bool = False
   when: Mapping[str, Sequence[Value]] | None = dataclasses.field(
     default=None, hash=False
   )
@@ -232,6 +235,11 @@ def _check_labels(p: Parameter) -> None:
     )
   ok = isinstance(p.structural, bool)
   document.require(ok, f'{where}.structural', p.structural, 'true or false')
+  ok = isinstance(p.initial, bool)
+  document.require(ok, f'{where}.initial', p.initial, 'true or false')
+  ok = not (p.initial and p.structural)
+  words = 'false for a structural parameter'
+  document.require(ok, f'{where}.initial', p.initial, words)
   document.require(isinstance(p.note, str), f'{where}.note', p.note, 'text')
   if p.when is not None:
     ok = isinstance(p.when, Mapping) and p.when

@@ -188,7 +188,9 @@ class Seats:
     parent = self._configurations.get(leg.parent)
     if parent is not None and changed == self._space.canonical(parent):
       rng = member_lib.generator(leg.seed, 'repair', leg.member)
-      changed = self._space.traced().mutate(changed, rng)
+      space = self._space.traced()
+      space = space.continued() if leg.source else space
+      changed = space.mutate(changed, rng)
     return dataclasses.replace(leg, configuration=changed)
 
   def _seat(self, id: int, needed: set[int], limit: int) -> None:

@@ -99,6 +99,14 @@ class Space:
     """This space with structural parameters not free; may leave none free."""
     return dataclasses.replace(self, free=self.free & frozenset(self.names))
 
+  def continued(self) -> 'Space':
+    """This space for who takes over weights; may leave none free.
+
+    What acts only where training begins is not free.
+    """
+    free = {name for name in self.free if not self.by_name[name].initial}
+    return dataclasses.replace(self, free=frozenset(free))
+
   def active(self, configuration: Configuration) -> tuple[str, ...]:
     """Names of the parameters that have an effect, in order."""
     order = self.conditional_order
@@ -278,6 +286,13 @@ class Space:
     What stays active keeps its value; what becomes active is at its default.
     """
     return self.canonical(configuration | dict(structure))
+
+  def with_start(
+    self, configuration: Configuration, lineage: Configuration
+  ) -> Configuration:
+    """The configuration, begun as a lineage: its values of what is initial."""
+    initial = {p.name: lineage[p.name] for p in self.parameters if p.initial}
+    return self.canonical(configuration | initial)
 
   def encode(self, configuration: Configuration) -> np.ndarray:
     """Coordinates [free parameter] in the unit cube, float64.

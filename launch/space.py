@@ -52,6 +52,8 @@ def _row(p: parameter.Parameter, free: bool) -> tuple[str, ...]:
   ]
   if conditions:
     values += f'; when {" and ".join(conditions)}'
+  if free and p.initial:
+    values += '; acts at the start alone'
   compiles = 'structural' if p.structural else 'traced'
   return p.name, p.kind, _plain(p.default), compiles, values
 

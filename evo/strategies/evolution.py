@@ -62,7 +62,8 @@ class Evolution(strategy.Strategy):
   segments of a root, trained under the root's configuration, a share
   `scratch` of the children become roots themselves; otherwise every member
   for ever would descend from prefixes of the first few. So does a child whose
-  structure `inherits` says is too far from its lineage's root.
+  structure `inherits` says is too far from its lineage's root. What acts only
+  where training begins is left to those that begin there.
   """
 
   def __init__(
@@ -115,6 +116,7 @@ class Evolution(strategy.Strategy):
     self.step = step
     self.resample = resample
     self.inherits = inherits
+    self._continued = space.continued()
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * self.segments, 9))
     # Where legs end, and what they are scored at; 0 is no place to end.
@@ -197,7 +199,10 @@ class Evolution(strategy.Strategy):
       configuration = self.initial_configuration(member)
       root = self.space.structure(configuration)
       return Member(member, None, configuration, member, root)
-    parent, configuration = self._breed(rng)
+    heir = self.inherited and self._continued.free
+    heir = heir and rng.random() >= self.scratch
+    space = self._continued if heir else self.space
+    parent, configuration = self._breed(rng, space)
     child = Member(
       member,
       parent.id,
@@ -205,22 +210,21 @@ class Evolution(strategy.Strategy):
       origin=member,
       root=self.space.structure(configuration),
     )
-    if self.inherited and rng.random() >= self.scratch:
-      if self.inherits(parent.root, child.root):
-        child.origin, child.root = parent.origin, parent.root
-        child.done = self.inherited
+    if heir and self.inherits(parent.root, child.root):
+      child.origin, child.root = parent.origin, parent.root
+      child.done = self.inherited
     return child
 
   def _breed(
-    self, rng: np.random.Generator
+    self, rng: np.random.Generator, space: space_lib.Space
   ) -> tuple[Member, member_lib.Configuration]:
-    """A tournament's winner, and a child's configuration."""
+    """A tournament's winner, and a child of it that the space allows."""
     parent = self._winner(rng)
     configuration = parent.configuration
     if rng.random() < self.crossover:
       other = self._winner(rng).configuration
-      configuration = self.space.cross(configuration, other, rng)
-    return parent, self.space.mutate(
+      configuration = space.cross(configuration, other, rng)
+    return parent, space.mutate(
       configuration, rng, step=self.step, resample=self.resample
     )
 

@@ -113,26 +113,32 @@ class Hybrid(evolution.Evolution):
     return forecast, float(special.stdtr(freedom, gap))
 
   def _breed(
-    self, rng: np.random.Generator
+    self, rng: np.random.Generator, space: space_lib.Space
   ) -> tuple[evolution.Member, Configuration]:
     """The configuration that the model expects most of, and its parent.
 
     Its parent is the sound member of the window that is most like it: whose
-    state it will take over, where it inherits one.
+    state it will take over, where it inherits one, and then all that such a
+    state began with.
     """
     if not self._fitted:
       self._fit()
 
     def vary(configuration: Configuration, step: float) -> Configuration:
-      return self.space.mutate(configuration, rng, step=step)
+      return space.mutate(configuration, rng, step=step)
 
-    candidates = [self.space.sample(rng) for _ in range(self.children)]
-    candidates += [super(Hybrid, self)._breed(rng)[1] for _ in candidates]
+    candidates = [space.sample(rng) for _ in range(self.children)]
+    candidates += [
+      super(Hybrid, self)._breed(rng, space)[1] for _ in candidates
+    ]
     child = self._surrogate.search(candidates, vary, self._tried)
+    sound = [m for m in self._window if math.isfinite(m.loss)]
+    parent = min(sound, key=lambda m: self._distance(m, child))
+    if space.free < self.space.free:
+      child = space.with_start(child, parent.configuration)
     self._surrogate.believe([child])
     self._tried.add(surrogate.key(child))
-    sound = [m for m in self._window if math.isfinite(m.loss)]
-    return min(sound, key=lambda m: self._distance(m, child)), child
+    return parent, child
 
   def _fit(self) -> None:
     """Fits the model to all members told, in order of id."""

@@ -33,8 +33,9 @@ class MFPBT(pbt.PBT):
   best members of other brackets are better, and heirs take over the weights.
   From a faster bracket come weights only: the heir trains under the
   configuration of the best of its own bracket, so that greed does not spread
-  (with the structure of the migrant, which its weights need). From a slower
-  one comes the configuration too. Neither is perturbed.
+  (with the structure of the migrant, which its weights need, and with what
+  they began with). From a slower one comes the configuration too. Neither is
+  perturbed.
 
   A diverged member is replaced at the end of the interval, whether or not its
   bracket selects then: by an heir of the best of its bracket, or of all where
@@ -122,6 +123,7 @@ class MFPBT(pbt.PBT):
       configuration = self.space.with_structure(
         self._cohort[giver].configuration, structure
       )
+      configuration = self.space.with_start(configuration, heir.configuration)
       heir = dataclasses.replace(
         heir, parent=giver, configuration=configuration
       )

@@ -47,11 +47,9 @@ class PB2(pbt.PBT):
       **shared: of `PBT`; `factors`, `step` and `resample` move choices only.
     """
     super().__init__(space, **shared)
-    traced = self.space.traced()
-    numbers = {
-      name for name in traced.free if self.space.by_name[name].kind != 'choice'
-    }
-    self._numbers = dataclasses.replace(traced, free=frozenset(numbers))
+    free, by_name = self._explorable.free, self.space.by_name
+    numbers = {name for name in free if by_name[name].kind != 'choice'}
+    self._numbers = dataclasses.replace(space, free=frozenset(numbers))
     self._surrogate = surrogate.Surrogate(
       space, rows, acquisition.confidence_bound
     )

@@ -85,11 +85,11 @@ class PBT(strategy.Strategy):
       **shared: of `Strategy`. The population is the largest cohort.
     """
     super().__init__(space, **shared)
-    free = (space.by_name[name] for name in space.free_names)
-    traced = [p for p in free if not p.structural]
+    # Weights go from member to member, so structures have to stay.
+    self._explorable = space.traced().continued()
     if explore:
-      # Weights go from member to member, so structures have to stay.
-      self.require_free(traced, 'traced')
+      names = self._explorable.free_names
+      self.require_free(names, 'traced, and acts beyond the start')
     segments = self.segments
     if interval is None:
       interval = max(1, segments // self._intervals)
@@ -211,7 +211,7 @@ class PBT(strategy.Strategy):
   ) -> member_lib.Configuration:
     if not self.explore:
       return member.configuration
-    return self.space.perturb(
+    return self._explorable.perturb(
       member.configuration,
       rng,
       factors=self.factors,

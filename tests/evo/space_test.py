@@ -76,6 +76,7 @@ def parameters(draw, name, earlier):
     'tier': draw(st.sampled_from(parameter.TIERS)),
     'structural': draw(st.booleans()),
   }
+  values['initial'] = not values['structural'] and draw(st.booleans())
   if kind == 'choice':
     scalars = st.integers(-9, 9) | st.floats(-1, 1)
     if values['structural']:
@@ -155,6 +156,26 @@ def test_operators_touch_only_free_active_parameters(space, seed):
       lost = set(space.active(full)) ^ set(space.active(changed))
       assert {n for n in full if changed[n] != full[n]} <= movable | lost
     assert full == before
+
+
+@settings
+@given(spaces(), seeds)
+def test_who_takes_over_weights_keeps_what_they_began_with(space, seed):
+  generator = rng(seed)
+  full = Space('full', space.parameters)
+  lineage, other = full.sample(generator), full.sample(generator)
+  going_on = space.continued()
+  initial = {p.name for p in space.parameters if p.initial}
+  assert going_on.free == space.free - initial
+  heir = going_on.mutate(going_on.cross(lineage, other, generator), generator)
+  begun = space.with_start(other, lineage)
+  for child in (heir, begun):
+    awake = initial & {*space.active(lineage)} & {*space.active(child)}
+    assert all(child[name] == lineage[name] for name in awake)
+    assert space.canonical(child) == child
+  # Nothing else of the other is lost, unless it was awake only beside that.
+  awake = {*space.active(other)} & {*space.active(begun)} - initial
+  assert all(begun[name] == other[name] for name in awake)
 
 
 @settings
@@ -559,6 +580,14 @@ def described(**entries):
     ),
     (described(a={'kind': 'int'}), 'parameters.a.tier is missing; expected'),
     (described(a=FLOAT | {'low': 3}), 'parameters.a.low is 3; expected less'),
+    (
+      described(a=FLOAT | {'initial': 1}),
+      'parameters.a.initial is 1; expected true or false',
+    ),
+    (
+      described(a=CHOICE | {'structural': True, 'initial': True}),
+      'parameters.a.initial is true; expected false for a structural',
+    ),
     (described(**{'a b': FLOAT}), 'parameters."a b".name is "a b"; expected'),
     (
       described(a=CHOICE, b=FLOAT | {'when': {'c': [1]}}),

@@ -67,6 +67,8 @@ BAD = [
       FLOAT | {'kind': 'int', 'high': 1.5},
       FLOAT | {'kind': 'int', 'default': 0.5},
       FLOAT | {'structural': 1},
+      FLOAT | {'initial': 1},
+      LABEL | {'initial': True},
       FLOAT | {'note': 1},
       FLOAT | {'choices': [1, 2]},
       FLOAT | {'when': ['b']},

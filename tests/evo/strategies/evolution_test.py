@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -211,6 +212,34 @@ def test_a_child_of_another_structure_trains_from_scratch(after):
   fits = [leg.configuration['layers'] == shapes[leg.parent] for leg in legs]
   assert 10 < sum(fits) < 90
   assert fits == [leg.source is not None for leg in legs]
+
+
+def test_what_acts_at_the_start_is_changed_by_those_alone_who_start(after):
+  begun = space.Space.from_json(
+    {
+      'name': 'begun',
+      'parameters': {
+        name: SHAPED.by_name['rate'].to_json() | {'initial': name != 'rate'}
+        for name in ('rate', 'a', 'b', 'c')
+      },
+    }
+  )
+  strategy = after([0.0, 1.0], searched=begun, inherit_at=0.5)
+  founders = [strategy.initial_configuration(i) for i in range(2)]
+  rooted = 0
+  for leg in strategy.ask(200):
+    changed = {
+      n for n in 'abc' if leg.configuration[n] != founders[leg.parent][n]
+    }
+    rooted += bool(changed)
+    if leg.source:
+      assert not changed
+      assert leg.configuration['rate'] != founders[leg.parent]['rate']
+  assert rooted > 20
+  # Where nothing else may change, nobody has a reason to take weights over.
+  only = dataclasses.replace(begun, free=frozenset('abc'))
+  strategy = after([0.0, 1.0], searched=only, inherit_at=0.5, scratch=0.0)
+  assert all(leg.source is None for leg in strategy.ask(20))
 
 
 def test_without_inheritance_children_train_from_scratch(after):

@@ -26,6 +26,14 @@ SHAPED = space.Space.from_json(
         'high': 9,
         'structural': True,
       },
+      'spread': {
+        'kind': 'float',
+        'tier': 'configuration',
+        'default': 1.0,
+        'low': 0.0,
+        'high': 9.0,
+        'initial': True,
+      },
     },
   }
 )
@@ -140,12 +148,14 @@ def test_a_bracket_without_a_sound_member_takes_heirs_of_any(box, finish):
     assert leg.configuration != first[leg.parent].configuration
 
 
-def test_weights_bring_their_structure(finish):
+def test_weights_bring_their_structure_and_their_start(finish):
   strategy = mfpbt.MFPBT(
     SHAPED,
     population=8,
     periods=(1, 2),
-    initial=[{'rate': 0.1 + 0.05 * i, 'layers': 1 + i} for i in range(8)],
+    initial=[
+      {'rate': 0.1 + 0.05 * i, 'layers': 1 + i, 'spread': i} for i in range(8)
+    ],
   )
   # All of the fast bracket, the even ones, are better than the slow ones.
   step(strategy, finish, [0.0, 5.0, 2.0, 8.0, 3.0, 9.0, 4.0, 9.5])
@@ -154,7 +164,7 @@ def test_weights_bring_their_structure(finish):
   assert [leg.member for leg in second] == [0, 1, 2, 3, 4, 5, 7, 8]
   migrated = [leg for leg in third if leg.source[0] == 0 and leg.parent == 1]
   assert [leg.configuration for leg in migrated] == [
-    {'rate': pytest.approx(0.15), 'layers': 1}
+    {'rate': pytest.approx(0.15), 'layers': 1, 'spread': 0}
   ]
 
 

@@ -29,6 +29,14 @@ MIXED = space.Space.from_json(
         'low': 0.0,
         'high': 0.5,
       },
+      'spread': {
+        'kind': 'float',
+        'tier': 'configuration',
+        'default': 1.0,
+        'low': 0.5,
+        'high': 2.0,
+        'initial': True,
+      },
       'layers': {
         'kind': 'int',
         'tier': 'architecture',
@@ -77,6 +85,7 @@ class Engine:
     self.kept = set()
     self.stood = set()  # Where members stood when last told.
     self.parents = {}
+    self.began = {}  # What each member's weights began with.
     self.at = {}  # Segments behind each member that may go on.
     self.flying = []
 
@@ -110,7 +119,11 @@ class Engine:
     assert leg.seed == self.strategy.member_seed
     if leg.source is None:
       assert leg.start == 0
+      self.began[leg.member] = leg.configuration['spread']
     else:
+      began = self.began[leg.source[0]]
+      assert leg.configuration['spread'] == began
+      self.began[leg.member] = began
       # Population-based training copies what still stands on the devices.
       held = self.stood if self.exploits else self.kept
       assert leg.source in held and leg.source[1] == leg.start
