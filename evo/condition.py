@@ -1,7 +1,7 @@
 """Conditions: which parameters have an effect, given the values of others."""
 
 import graphlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from evo import document
@@ -23,6 +23,29 @@ def order(parameters: Mapping[str, Parameter]) -> tuple[str, ...]:
     where, cycle = f'parameters.{error.args[1][0]}.when', error.args[1]
     words = 'conditions without a cycle'
     raise document.complaint(where, cycle, words) from error
+
+
+def reachable(
+  parameters: Mapping[str, Parameter],
+  ordered: tuple[str, ...],
+  free: Collection[str],
+) -> set[str]:
+  """The parameters that can be active where the others keep their defaults.
+
+  Args:
+    parameters: by name.
+    ordered: their names as from `order`.
+    free: names of those that may have other values.
+  """
+  found = set()
+  for name in ordered:
+    conditions = (parameters[name].when or {}).items()
+    if all(
+      o in found and (o in free or parameters[o].default in wanted)
+      for o, wanted in conditions
+    ):
+      found.add(name)
+  return found
 
 
 def settle(

@@ -75,6 +75,9 @@ class Space:
   def restrict(self, tiers: Iterable[str]) -> 'Space':
     """This space where only what is free and of these tiers stays free.
 
+    Nor does what can then never be active, as Muon's momentum beside an
+    optimiser that stays AdamW: a model would only lose its way in it.
+
     Raises:
       ValueError: an unknown tier, or nothing is left to change.
     """
@@ -82,6 +85,7 @@ class Space:
     for tier in tiers:
       document.require(tier in parameter.TIERS, 'tier', tier, words)
     free = {name for name in self.free if self.by_name[name].tier in tiers}
+    free &= condition.reachable(self.by_name, self.conditional_order, free)
     if not free:
       what = f'{self.name} has nothing to change in tiers {list(tiers)}'
       raise ValueError(f'{what}; expected a tier with a free parameter')

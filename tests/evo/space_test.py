@@ -1,6 +1,7 @@
 """Search spaces: what operators draw, and what bad input is told."""
 
 import copy
+import dataclasses
 import json
 import math
 import pathlib
@@ -176,6 +177,40 @@ def test_who_takes_over_weights_keeps_what_they_began_with(space, seed):
   # Nothing else of the other is lost, unless it was awake only beside that.
   awake = {*space.active(other)} & {*space.active(begun)} - initial
   assert all(begun[name] == other[name] for name in awake)
+
+
+@settings
+@given(spaces(), st.sets(st.sampled_from(parameter.TIERS), min_size=1), seeds)
+def test_what_a_restriction_leaves_out_no_sample_makes_active(
+  space, tiers, seed
+):
+  wanted = {n for n in space.free if space.by_name[n].tier in tiers}
+  drawn = dataclasses.replace(space, free=frozenset(wanted))
+  active = set()
+  for generator in map(rng, range(seed, seed + 50)):
+    active |= {*drawn.active(drawn.sample(generator))}
+  try:
+    free = space.restrict(tiers).free
+  except ValueError:
+    free = frozenset()
+  assert free <= wanted
+  assert not (wanted - free) & active
+
+
+def test_what_can_never_be_active_is_not_free():
+  at = CONDITIONAL.by_name
+  assert CONDITIONAL.restrict(parameter.TIERS).free == {*at}
+  with pytest.raises(ValueError, match='nothing to change in tiers'):
+    CONDITIONAL.restrict(['objective'])
+  sgd = Space(
+    'sgd',
+    [
+      dataclasses.replace(at['rule'], default='sgd'),
+      at['momentum'],
+      at['nesterov'],
+    ],
+  )
+  assert sgd.restrict(['objective']).free == {'momentum', 'nesterov'}
 
 
 @settings
