@@ -108,15 +108,24 @@ class Topology:
     )
 
   def _is_ring(self, places: list[tuple[int, ...]]) -> bool:
-    """Whether these chips are all of a line that is closed."""
+    """Whether a closed path of links goes once through all of these chips.
+
+    They are all of a line whose ends are joined, or a block of an even number:
+    there and back along neighbouring lines.
+    """
+    count = len(places)
+    varied = [len(set(along)) for along in zip(*places)]
+    spans = [max(along) - min(along) + 1 for along in zip(*places)]
+    if not math.prod(varied) == math.prod(spans) == count:
+      return False
+    if sum(n > 1 for n in varied) > 1:
+      return count % 2 == 0
     lengths = [int(n) for n in self.arrangement.split('x')]
     if self.chip.name in _MOST:
       closed = all(n % _CUBE == 0 for n in lengths)
     else:
-      closed = len(places) == _LOOP
-    varied = [len(set(along)) for along in zip(*places)]
-    whole = any(n == m == len(places) for n, m in zip(varied, lengths))
-    return closed and whole and math.prod(varied) == len(places)
+      closed = count == _LOOP
+    return closed and any(n == m == count for n, m in zip(varied, lengths))
 
 
 def parse(text: str) -> Topology:
