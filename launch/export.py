@@ -29,7 +29,6 @@ def write(
   space = experiment.space
   weights = experiment.trainee.trained_weights(
     space.structure(configuration),
-    space.hyperparameters(configuration),
     experiment.engine.kept.restore(kept),
   )
   if not experiment.engine.hosts.first:

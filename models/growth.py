@@ -20,10 +20,7 @@ uncorrected: their first step is (1 - beta1) / sqrt(1 - beta2) of a full one,
 which is 1 with the defaults, and later ones up to about twice that.
 
 What training moves is what a child continues. That is not what evaluation saw
-of a parent with a running average, if the child has none, nor of one trained
-by schedule-free, whose state holds y, where gradients are taken. Evaluation
-uses x, which takes beta1 to work out: a child with another optimiser, or with
-its first running average, continues y. `preserves` says no to all of these.
+of a parent with a running average, if the child has none: `preserves` says no.
 """
 
 import functools
@@ -153,7 +150,7 @@ def preserves(old: Structure, new: Structure) -> bool:
   """
   if any(getattr(old, name) != getattr(new, name) for name in FUNCTION):
     return False
-  if _evaluated(old) not in ('weights', _evaluated(new)):
+  if old.ema and not new.ema:
     return False
   taken = {_source(name, old) for name in tensors(new)}
   if not taken.issuperset(tensors(old)):
@@ -281,13 +278,6 @@ def _channels(heads: np.ndarray, old: Structure, new: Structure) -> np.ndarray:
   head = heads[:, None]
   index = np.where(channel == NEW, NEW, head * old.head_dim + channel)
   return np.where(head == NEW, NEW, index).reshape(-1)
-
-
-def _evaluated(structure: Structure) -> str:
-  """What evaluation takes its weights from."""
-  if structure.ema:
-    return 'average'
-  return 'x' if structure.optimiser == 'schedule_free' else 'weights'
 
 
 def _leaves(node: PyTree, path: Path = ()) -> Iterator[tuple[Path, Any]]:

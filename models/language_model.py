@@ -135,7 +135,9 @@ class LanguageModel:
 
     moments = dict(state)
     weights, average = moments.pop('weights'), moments.pop('average', None)
-    loss, gradient = jax.value_and_grad(loss_of)(weights)
+    loss, gradient = jax.value_and_grad(loss_of)(
+      optimiser.training_weights(made.optimiser, weights, moments, h)
+    )
     weights, moments = optimiser.update(
       made.optimiser, weights, moments, gradient, h, fraction, step
     )
@@ -147,21 +149,10 @@ class LanguageModel:
       )
     return state, loss
 
-  def trained_weights(
-    self,
-    structure: Pairs,
-    hyperparameters: dict[str, jax.Array],
-    state: PyTree,
-  ) -> PyTree:
+  def trained_weights(self, structure: Pairs, state: PyTree) -> PyTree:
     """The weights that are evaluated: an average, if the member keeps one."""
-    made = self.structure(structure)
-    if made.ema:
-      return state['average']
-    moments = {name: m for name, m in state.items() if name != 'weights'}
-    h = traced.complete(hyperparameters)
-    return optimiser.evaluation_weights(
-      made.optimiser, state['weights'], moments, h
-    )
+    averages = self.structure(structure).ema
+    return state['average' if averages else 'weights']
 
   def evaluate(
     self,
@@ -173,12 +164,11 @@ class LanguageModel:
     """Bits per byte over the windows of a split, without any dropout.
 
     Plain cross entropy of the same targets for every structure. Of the
-    hyperparameters only those of the network have a part in it, and `beta1`
-    where schedule-free's average is computed from what it keeps.
+    hyperparameters only those of the network have a part in it.
     """
     made = self.structure(structure)
     h = traced.complete(hyperparameters)
-    weights = self.trained_weights(structure, hyperparameters, state)
+    weights = self.trained_weights(structure, state)
     whole, data = data, windows.cut(data, made.context)
     count = data.tokens.shape[0]
     batches, rows = _batches(made, count)

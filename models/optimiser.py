@@ -72,17 +72,17 @@ def init_moments(kind: str, weights: PyTree) -> Moments:
   raise ValueError(f'optimiser {kind!r}; expected one of {one_of}')
 
 
-def evaluation_weights(
+def training_weights(
   kind: str,
   weights: PyTree,
   moments: Moments,
   hyperparameters: Mapping[str, jax.Array],
 ) -> PyTree:
-  """The weights to evaluate: schedule-free's average x, others' as they are."""
+  """Where gradients are taken: schedule-free's y, others' weights."""
   if kind != 'schedule_free':
     return weights
   return jax.tree.map(
-    lambda y, z: rules.average(y, z, hyperparameters['beta1']),
+    lambda x, z: rules.between(x, z, hyperparameters['beta1']),
     weights,
     moments['z'],
   )
@@ -125,10 +125,9 @@ def update(
 
   Args:
     kind: one of `structure.OPTIMISERS`.
-    weights: a nested dict of float32 arrays. Those of `schedule_free` are its
-      y, where gradients are taken.
+    weights: a nested dict of float32 arrays.
     moments: as `init_moments` makes them.
-    gradient: shaped as the weights.
+    gradient: shaped as the weights, taken at `training_weights`.
     hyperparameters: float32 scalars, as in `hyperparameters.DEFAULTS`.
     fraction: of the budget done before this step, float32 in [0, 1).
     step: steps behind the lineage, int32 scalar from 0. Corrections of moments

@@ -101,33 +101,33 @@ def muon(
 def schedule_free(
   now: Now, weights: Flat, moments: Moments, gradient: Flat
 ) -> tuple[Flat, Moments]:
-  """AdamW of z, averaged into x; the weights are y, between the two.
+  """AdamW of z, averaged into x, the weights; gradients are taken between.
 
   A step's share of the average is the square of the largest rate so far, over
-  the sum of those.
+  the sum of those. Optax keeps y, which is between, and works x out by beta1:
+  of another beta1, as an heir may have, that would be another x.
   """
   variance = _variances(now, moments['variance'], gradient)
   change = {
     path: _adam(now, path, gradient[path], v) for path, v in variance.items()
   }
-  z = _move(now, moments['z'], weights, change)
+  y = {
+    path: between(x, moments['z'][path], now.settings[path].beta1)
+    for path, x in weights.items()
+  }
+  z = _move(now, moments['z'], y, change)
   max_rate = jnp.maximum(moments['max_rate'], now.rate)
   weight_sum = moments['weight_sum'] + max_rate**2
   # Nothing has moved as long as the rate is 0.
   share = jnp.where(weight_sum > 0, max_rate**2 / weight_sum, 0.0)
-  moved = {}
-  for path, y in weights.items():
-    beta1 = now.settings[path].beta1
-    x = average(y, moments['z'][path], beta1)
-    x = _mix(1 - share, x, z[path])
-    moved[path] = _mix(beta1, x, z[path])
+  moved = {path: _mix(1 - share, x, z[path]) for path, x in weights.items()}
   sums = {'weight_sum': weight_sum, 'max_rate': max_rate}
   return moved, {'variance': variance, 'z': z, **sums}
 
 
-def average(y: jax.Array, z: jax.Array, beta1: jax.Array) -> jax.Array:
-  """Schedule-free's x, of y = beta1 x + (1 - beta1) z; beta1 is not 0."""
-  return (y - (1 - beta1) * z) * (1 / beta1)
+def between(x: jax.Array, z: jax.Array, beta1: jax.Array) -> jax.Array:
+  """Schedule-free's y, where gradients are taken."""
+  return _mix(beta1, x, z)
 
 
 BY_NAME = {

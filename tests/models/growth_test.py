@@ -93,12 +93,7 @@ def _fresh(s: Structure, seed: int = 9):
 
 def _logits(s: Structure, state, length: int):
   """Those that evaluation sees. Not compiled: each structure is a program."""
-  moments = {name: tree for name, tree in state.items() if name != 'weights'}
-  weights = moments.pop('average', None)
-  if weights is None:
-    weights = optimiser.evaluation_weights(
-      s.optimiser, state['weights'], moments, H
-    )
+  weights = state.get('average', state['weights'])
   return np.asarray(transformer.apply(s, weights, H, TOKENS[:, :length]))
 
 
@@ -139,6 +134,7 @@ GROWTHS = [
   ({}, {'ema': True}),
   ({'ema': True}, {'depth': 3, 'optimiser': 'lion'}),
   ({}, {'optimiser': 'schedule_free'}),
+  ({'optimiser': 'schedule_free'}, {'optimiser': 'adamw'}),
   ({'optimiser': 'schedule_free', 'tied': True}, {'depth': 3, 'tied': False}),
   ({}, {'dropout': True, 'batch': 3, 'optimiser': 'muon'}),
 ]
@@ -183,7 +179,6 @@ def growths(draw):
   old = draw(structures)
   kinds = structure.VALUE_EMBEDDINGS
   known = kinds[kinds.index(old.value_embeddings) :]
-  averaging = old.optimiser == 'schedule_free' and not old.ema
   change = {
     'depth': old.depth + draw(st.integers(0, 2)),
     'mlp_ratio': old.mlp_ratio + draw(st.sampled_from((0, 0.5))),
@@ -196,9 +191,8 @@ def growths(draw):
   }
   for name in ('bias', 'scalars'):
     change[name] = getattr(old, name) or draw(st.booleans())
-  if not averaging:
-    change['ema'] = old.ema or draw(st.booleans())
-    change['optimiser'] = draw(st.sampled_from(structure.OPTIMISERS))
+  change['ema'] = old.ema or draw(st.booleans())
+  change['optimiser'] = draw(st.sampled_from(structure.OPTIMISERS))
   return old, dataclasses.replace(old, **change)
 
 

@@ -219,13 +219,25 @@ def test_a_running_average_is_that_of_numpy_and_what_is_evaluated(model):
     state['average'],
     average,
   )
-  assert model.trained_weights(pairs, h, state) is state['average']
+  assert model.trained_weights(pairs, state) is state['average']
   without = {**state, 'weights': state['average']}
   del without['average']
   plain = _nats(model, _pairs(depth=1), h, without)
   assert _nats(model, pairs, h, state) == plain
   without['weights'] = state['weights']
   assert _nats(model, _pairs(depth=1), h, without) != plain
+
+
+def test_an_heir_with_another_beta1_has_the_loss_of_its_parent(model):
+  pairs = _pairs(optimiser='schedule_free', depth=1)
+  h = _hyperparameters(learning_rate=0.01, beta1=0.9)
+  state, _ = _member(model, pairs, 5)(h, 0)
+  apart = jax.tree.map(
+    lambda x, z: jnp.abs(x - z).max(), *map(state.get, ('weights', 'z'))
+  )
+  assert max(jax.tree.leaves(apart)) > 1e-3
+  heir = h | {'beta1': jnp.float32(0.7)}
+  assert _nats(model, pairs, heir, state) == _nats(model, pairs, h, state)
 
 
 def test_pieces_of_one_token_hide_the_context_from_training_alone(model):

@@ -94,20 +94,21 @@ def _gradient(weights, i):
 
 @functools.cache
 def _ours(kind):
-  """Compiled: hyperparameters to weights at the end, and those evaluated."""
+  """Compiled: hyperparameters to what is trained at the end, and evaluated."""
 
   def run(h):
     def body(carry, i):
       weights, moments = carry
-      gradient = _gradient(weights, i)
+      at = optimiser.training_weights(kind, weights, moments, h)
+      gradient = _gradient(at, i)
       fraction = i.astype(jnp.float32) / STEPS
       carry = optimiser.update(kind, weights, moments, gradient, h, fraction, i)
       return carry, optax.tree.norm(gradient)
 
     start = WEIGHTS, optimiser.init_moments(kind, WEIGHTS)
     (weights, moments), norms = jax.lax.scan(body, start, jnp.arange(STEPS))
-    evaluated = optimiser.evaluation_weights(kind, weights, moments, h)
-    return weights, evaluated, norms
+    trained = optimiser.training_weights(kind, weights, moments, h)
+    return trained, weights, norms
 
   return jax.jit(run)
 
