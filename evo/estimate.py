@@ -3,8 +3,8 @@
 Three kinds of time are added up, as if nothing were done meanwhile: the cycles
 for which the compiler has scheduled the program; kernels, of which it knows
 none, at their FLOPs and half of the chip's peak; and what collectives send, at
-what a link carries: both ways where the chips are a ring, else one way
-(jax-ml.github.io/scaling-book/sharding). Tori are faster, and much of what is
+what a link carries: both ways where a closed path of links joins the chips, else
+one way (jax-ml.github.io/scaling-book/sharding). Tori are faster, and much of what is
 sent is hidden behind products: so far the estimate is a careful one. It was
 never compared with chips, and it leaves out compiling, checkpoints, and what
 slices tell each other.
@@ -57,7 +57,7 @@ def of_program(
     chip: each of those that it runs on.
     found: its collectives.
     kernel_flops: of the text of a kernel's call.
-    rings: axes of the mesh whose chips are rings of links.
+    rings: axes of the mesh whose chips a closed path of links joins.
   """
 
   def kernel(instruction: hlo.Instruction) -> float:
