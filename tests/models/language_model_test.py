@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import functools
 import math
@@ -226,6 +227,28 @@ def test_a_running_average_is_that_of_numpy_and_what_is_evaluated(model):
   assert _nats(model, pairs, h, state) == plain
   without['weights'] = state['weights']
   assert _nats(model, _pairs(depth=1), h, without) != plain
+
+
+def test_devices_share_an_evaluation_whose_rows_they_do_not_divide(model):
+  pairs, h = _pairs(depth=1), traced.complete({})
+  state = jax.jit(lambda: model.init(pairs, h, 0))()
+  data = model.data['search']
+  data = data._replace(tokens=data.tokens[:3], first=data.first[:3])
+  mesh = jax.make_mesh(
+    (4,), ('data',), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  found = {}
+  for name in ('one', 'four'):
+    # Another function, for its trace must not be the other's.
+    evaluate = jax.jit(lambda d, h, s: model.evaluate(pairs, d, h, s))
+    with jax.set_mesh(mesh) if name == 'four' else contextlib.nullcontext():
+      compiled = evaluate.lower(data, h, state).compile()
+      found[name] = compiled.cost_analysis()['flops'], evaluate(data, h, state)
+  # Of 6 windows each of 4 devices has 2, the last one none that counts.
+  assert found['four'][0] < 0.45 * found['one'][0]
+  assert float(found['four'][1]) == pytest.approx(
+    float(found['one'][1]), rel=1e-5
+  )
 
 
 def test_an_heir_with_another_beta1_has_the_loss_of_its_parent(model):
