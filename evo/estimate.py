@@ -3,11 +3,11 @@
 Three kinds of time are added up, as if nothing were done meanwhile: the cycles
 for which the compiler has scheduled the program; kernels, of which it knows
 none, at their FLOPs and half of the chip's peak; and what collectives send, at
-what a link carries: both ways where a closed path of links joins the chips, else
-one way (jax-ml.github.io/scaling-book/sharding). Tori are faster, and much of what is
-sent is hidden behind products: so far the estimate is a careful one. It was
-never compared with chips, and it leaves out compiling, checkpoints, and what
-slices tell each other.
+what a link carries: both ways where a closed path of links joins the chips,
+else one way (jax-ml.github.io/scaling-book/sharding). Tori are faster, and much
+of what is sent is hidden behind products: so far the estimate is a careful one.
+It was never compared with chips, and it leaves out compiling, checkpoints, and
+what slices tell each other.
 """
 
 import dataclasses

@@ -185,6 +185,9 @@ class Seats:
     live = [self._catalogue.species[id].structure for id in self.tables]
     nearest = self._space.nearest(leg.configuration, live)
     changed = self._space.with_structure(leg.configuration, nearest)
+    if leg.source:
+      lineage = self._configurations[leg.source[0]]
+      changed = self._space.with_start(changed, lineage)
     parent = self._configurations.get(leg.parent)
     if parent is not None and changed == self._space.canonical(parent):
       rng = member_lib.generator(leg.seed, 'repair', leg.member)

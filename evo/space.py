@@ -75,8 +75,8 @@ class Space:
   def restrict(self, tiers: Iterable[str]) -> 'Space':
     """This space where only what is free and of these tiers stays free.
 
-    Nor does what can then never be active, as Muon's momentum beside an
-    optimiser that stays AdamW: a model would only lose its way in it.
+    What can then never be active is not free either, such as Muon's momentum
+    where the optimiser stays AdamW: models would only lose their way in it.
 
     Raises:
       ValueError: an unknown tier, or nothing is left to change.

@@ -32,7 +32,8 @@ def check(space: space_lib.Space) -> None:
   """Raises ValueError unless the model has all parameters of a space.
 
   A structural one has to be declared so, and a traced one not: the model
-  builds its program from the former and computes with the latter.
+  builds its program from the former and computes with the latter. Which act
+  where training begins alone is for the space to say.
 
   Raises:
     ValueError: one line naming `parameters.NAME` or an attribute of it.

@@ -11,7 +11,7 @@ import textwrap
 
 from absl import flags
 
-from evo import document, parameter
+from evo import condition, document, parameter
 from evo import space as space_lib
 from launch import cli, parameters
 
@@ -24,9 +24,15 @@ def describe(space: space_lib.Space) -> str:
   """A table of the parameters by tier, then how many there are.
 
   At most `WIDTH` columns wide. Parameters that are not free say so in the
-  place of their range.
+  place of their range, or that nothing which is free makes them active.
   """
-  rows = {p.name: _row(p, p.name in space.free) for p in space.parameters}
+  reached = condition.reachable(
+    space.by_name, space.conditional_order, space.free
+  )
+  rows = {
+    p.name: _row(p, p.name in space.free, p.name in reached)
+    for p in space.parameters
+  }
   cells = list(zip(_HEADINGS, *rows.values(), strict=True))[:-1]
   widths = [max(map(len, column)) for column in cells]
   lines = _lines(_HEADINGS, widths)
@@ -38,10 +44,10 @@ def describe(space: space_lib.Space) -> str:
   return '\n'.join([*lines, '', *_counts(space)])
 
 
-def _row(p: parameter.Parameter, free: bool) -> tuple[str, ...]:
+def _row(p: parameter.Parameter, free: bool, reached: bool) -> tuple[str, ...]:
   """What each column says."""
   if not free:
-    values = 'fixed'
+    values = 'fixed' if reached else 'never active'
   elif p.kind == 'choice':
     values = ', '.join(map(_plain, p.choices))
   else:

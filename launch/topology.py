@@ -91,7 +91,7 @@ class Topology:
     return mesh_lib.make(sizes, devices)
 
   def rings(self, mesh: jax.sharding.Mesh) -> frozenset[str]:
-    """Axes of a mesh whose chips are whole rings of links, in any order.
+    """Axes of a mesh whose chips a closed path of links joins, in any order.
 
     There data goes both ways at once (jax-ml.github.io/scaling-book/tpus).
 

@@ -172,7 +172,8 @@ class LanguageModel:
     whole, data = data, windows.cut(data, made.context)
     count = data.tokens.shape[0]
     batches, rows = _batches(made, count)
-    # Devices share a batch only where all have as many of its rows.
+    # Devices share a batch only where all have as many of its rows. Budgets
+    # do not count the rows added, so that they are the same on every mesh.
     rows += -rows % shardings.shards('batch')
     # Windows that fill the last batch up score nothing.
     fill = batches * rows - count

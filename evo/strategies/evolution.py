@@ -26,7 +26,7 @@ class Member:
     configuration: of the member.
     origin: the root whose state at the inheritance point its lineage holds;
       its own id where it trains from scratch.
-    root: structure of the origin.
+    root: configuration of the origin.
     done: segments behind its lineage.
     loss: at the end of its budget; infinite for a failure.
   """
@@ -35,7 +35,7 @@ class Member:
   parent: int | None
   configuration: member_lib.Configuration
   origin: int
-  root: Structure
+  root: member_lib.Configuration
   done: int = 0
   loss: float = math.inf
 
@@ -63,7 +63,8 @@ class Evolution(strategy.Strategy):
   `scratch` of the children become roots themselves; otherwise every member
   for ever would descend from prefixes of the first few. So does a child whose
   structure `inherits` says is too far from its lineage's root. What acts only
-  where training begins is left to those that begin there.
+  where training begins, an heir has from its lineage's root; it is not changed
+  in one that was to inherit, either, and is then refused.
   """
 
   def __init__(
@@ -143,7 +144,7 @@ class Evolution(strategy.Strategy):
       # As it was run: a proposal without a seat gets another structure.
       member.configuration = result.leg.configuration
       if member.origin == member.id:
-        member.root = self.space.structure(member.configuration)
+        member.root = member.configuration
       member.done = result.stop
       if result.leg.stop < self.segments and result.ok:
         self._pause(member, result)
@@ -196,24 +197,23 @@ class Evolution(strategy.Strategy):
     if self.early(member) or not any(
       math.isfinite(m.loss) for m in self._window
     ):
-      configuration = self.initial_configuration(member)
-      root = self.space.structure(configuration)
-      return Member(member, None, configuration, member, root)
+      first = self.initial_configuration(member)
+      return Member(member, None, first, origin=member, root=first)
     heir = self.inherited and self._continued.free
     heir = heir and rng.random() >= self.scratch
     space = self._continued if heir else self.space
     parent, configuration = self._breed(rng, space)
-    child = Member(
+    structures = map(self.space.structure, (parent.root, configuration))
+    if not (heir and self.inherits(*structures)):
+      return Member(member, parent.id, configuration, member, configuration)
+    return Member(
       member,
       parent.id,
-      configuration,
-      origin=member,
-      root=self.space.structure(configuration),
+      self.space.with_start(configuration, parent.root),
+      origin=parent.origin,
+      root=parent.root,
+      done=self.inherited,
     )
-    if heir and self.inherits(parent.root, child.root):
-      child.origin, child.root = parent.origin, parent.root
-      child.done = self.inherited
-    return child
 
   def _breed(
     self, rng: np.random.Generator, space: space_lib.Space

@@ -1,6 +1,7 @@
 """Evolution whose children are screened by a model of the loss."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,27 +119,31 @@ class Hybrid(evolution.Evolution):
     """The configuration that the model expects most of, and its parent.
 
     Its parent is the sound member of the window that is most like it: whose
-    state it will take over, where it inherits one, and then all that such a
-    state began with.
+    state it will take over, where it inherits one. Then it is judged with what
+    such a state began with.
     """
     if not self._fitted:
       self._fit()
+    sound = [m for m in self._window if math.isfinite(m.loss)]
+    likest = _likest(sound, space)
+
+    def begun(configuration: Configuration) -> Configuration:
+      if space.free == self.space.free:
+        return configuration
+      return space.with_start(configuration, likest(configuration).root)
 
     def vary(configuration: Configuration, step: float) -> Configuration:
-      return space.mutate(configuration, rng, step=step)
+      return begun(space.mutate(configuration, rng, step=step))
 
     candidates = [space.sample(rng) for _ in range(self.children)]
     candidates += [
       super(Hybrid, self)._breed(rng, space)[1] for _ in candidates
     ]
+    candidates = [begun(configuration) for configuration in candidates]
     child = self._surrogate.search(candidates, vary, self._tried)
-    sound = [m for m in self._window if math.isfinite(m.loss)]
-    parent = min(sound, key=lambda m: self._distance(m, child))
-    if space.free < self.space.free:
-      child = space.with_start(child, parent.configuration)
     self._surrogate.believe([child])
     self._tried.add(surrogate.key(child))
-    return parent, child
+    return likest(child), child
 
   def _fit(self) -> None:
     """Fits the model to all members told, in order of id."""
@@ -149,10 +154,16 @@ class Hybrid(evolution.Evolution):
     self._surrogate.believe([m.configuration for m in pending])
     self._fitted = True
 
-  def _distance(self, member: evolution.Member, child: Configuration) -> float:
-    """Between two configurations, over the free parameters."""
-    other = member.configuration
-    return sum(
-      self.space.by_name[name].distance(child[name], other[name])
-      for name in self.space.free_names
-    )
+
+def _likest(
+  members: Sequence[evolution.Member], space: space_lib.Space
+) -> Callable[[Configuration], evolution.Member]:
+  """Finds the member nearest to a configuration, over what is free."""
+  labels = np.array([not space.by_name[n].has_scale for n in space.free_names])
+  points = np.array([space.encode(m.configuration) for m in members])
+
+  def find(configuration: Configuration) -> evolution.Member:
+    apart = np.abs(points - space.encode(configuration))
+    return members[int(np.where(labels, apart > 0, apart).sum(1).argmin())]
+
+  return find

@@ -1,8 +1,10 @@
 """Tests of seats: which species are live, and what becomes of proposals."""
 
+import dataclasses
+
 import pytest
 
-from evo import member, seats, space, species, trainee
+from evo import member, parameter, seats, space, species, trainee
 
 OK, INFEASIBLE = member.OK, member.INFEASIBLE
 
@@ -88,6 +90,37 @@ def test_a_repair_that_leaves_the_parent_again_is_mutated(made):
   legs = [leg(0, 1, 0.3), leg(1, 5), leg(2, 2, 0.3, parent=0)]
   repaired = begin(made, legs)[2].configuration
   assert repaired['depth'] == 1 and repaired['rate'] != 0.3
+
+
+def test_a_repaired_heir_keeps_what_its_lineage_began_with(deep, catalogue):
+  spread = {'kind': 'float', 'low': 0.0, 'high': 1.0, 'default': 0.5}
+  spread |= {'tier': 'configuration', 'initial': True}
+  searched = space.Space(
+    'begun',
+    [
+      *deep.parameters,
+      parameter.Parameter.from_json('spread', spread),
+      parameter.Parameter.from_json('tail', spread | {'when': {'depth': [1]}}),
+    ],
+  )
+  made = seats.Seats(searched, catalogue, size=4, devices=1)
+
+  def begun(i, depth, tail, **values):
+    made = leg(i, depth, **values)
+    configuration = made.configuration | {'spread': 0.1, 'tail': tail}
+    return dataclasses.replace(made, configuration=configuration)
+
+  heir = {'parent': 0, 'source': (0, 3), 'start': 3}
+  begin(made, [begun(0, 1, 0.2), begun(1, 5, 0.5)])
+  # Of depth 2, for which there is no seat, the tail is not active.
+  repaired = begin(made, [begun(2, 2, 0.5, **heir)])[0].configuration
+  assert (repaired['depth'], repaired['spread'], repaired['tail']) == (
+    1,
+    0.1,
+    0.2,
+  )
+  # That left the parent, so something else was changed.
+  assert repaired['rate'] != 0.5
 
 
 def test_devices_share_the_members_of_all_species_evenly(deep, catalogue):

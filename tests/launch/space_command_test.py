@@ -36,6 +36,9 @@ def test_the_table_says_everything_about_each_parameter(name):
     plain = plain.lower() if isinstance(p.default, bool) else plain
     assert default == plain or float(default) == p.default
     values, _, condition = ' '.join(rest[0].split()).partition('; when ')
+    ending = '; acts at the start alone'
+    assert (ending in condition or ending in values) == p.initial
+    values, condition = (t.replace(ending, '') for t in (values, condition))
     if p.kind == 'choice':
       shown = [str(choice) for choice in p.choices]
       assert values.lower() == ', '.join(shown).lower()
@@ -46,6 +49,15 @@ def test_the_table_says_everything_about_each_parameter(name):
     for other, wanted in (p.when or {}).items():
       ending = ' or '.join(map(str, wanted))
       assert f'{other} is {ending}'.lower() in condition.lower()
+
+
+def test_the_table_says_what_is_never_active():
+  space = ready('nanogpt').restrict(['configuration'])
+  text = launch_space.describe(space)
+  assert re.search(
+    r'^momentum .* never active; when optimiser is muon$', text, re.M
+  )
+  assert re.search(r'^depth .* fixed$', text, re.M)
 
 
 def test_the_table_ends_with_counts_and_says_what_is_fixed():

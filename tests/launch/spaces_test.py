@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from evo import parameter
 from evo import space as space_lib
 from launch import cli
-from models import cost, hyperparameters, structure
+from models import cost, hyperparameters, structure, transformer
 
 READY = ('nanogpt', 'nanochat', 'gpt_25m', 'gpt_100m', 'gpt_1b')
 ROOT = pathlib.Path(cli.__file__).parents[1]
@@ -52,9 +52,43 @@ def test_ready_spaces_have_every_parameter_of_the_model_on_its_side(name):
   assert set(space.by_name) - TRACED == STRUCTURAL
   for p in space.parameters:
     assert 0 < len(p.note) < 70, p.name
-  tiers = [space.restrict([tier]).free for tier in parameter.TIERS]
-  assert [len(tier) for tier in tiers] == [31, 29, 9]
+  tiers = [p.tier for p in space.parameters]
+  assert [*map(tiers.count, parameter.TIERS)] == [31, 29, 9]
   assert space.free == set(space.by_name)
+
+
+class Noting(dict):
+  """Notes what is read of it."""
+
+  def __init__(self, values):
+    super().__init__(values)
+    self.read = set()
+
+  def __getitem__(self, name):
+    self.read.add(name)
+    return super().__getitem__(name)
+
+
+@pytest.mark.parametrize('name', READY)
+def test_ready_spaces_say_what_is_read_where_training_begins_alone(name):
+  h = Noting(hyperparameters.DEFAULTS)
+  made = structure.Structure(5, scalars=True, tied=False)
+  jax.eval_shape(lambda: transformer.init_weights(made, 0, h))
+  assert {p.name for p in ready(name).parameters if p.initial} == h.read
+
+
+@pytest.mark.parametrize('name', READY)
+def test_a_tier_alone_leaves_what_it_cannot_make_active(name):
+  idle = {
+    'nanogpt': {'head_rate', 'head_decay', 'head_init'}
+    | {'momentum', 'momentum_warmup', 'value_decay'},
+    'nanochat': set(),
+  }.get(name, {'momentum', 'momentum_warmup', 'value_decay'})
+  space = ready(name)
+  for tier in parameter.TIERS:
+    all_of_it = {p.name for p in space.parameters if p.tier == tier}
+    assert space.restrict([tier]).free == all_of_it - idle
+  assert space.restrict(parameter.TIERS).free == space.free
 
 
 @pytest.mark.parametrize('name', READY)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from evo import simulation, strategies
+from evo import simulation, space, strategies
 from evo import task as task_lib
 
 
@@ -106,6 +106,33 @@ def test_a_child_inherits_from_the_member_that_is_most_like_it(box, finish):
     ]
     assert gap < np.median(others)
     assert leg.source[1] == leg.start == 4
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_heirs_are_no_repetitions_but_for_what_acts_at_the_start(finish, seed):
+  whole = {'kind': 'int', 'tier': 'configuration', 'default': 2}
+  whole |= {'low': 0, 'high': 5}
+  spread = {'kind': 'float', 'tier': 'configuration', 'default': 1.0}
+  spread |= {'low': 0.0, 'high': 2.0, 'initial': True}
+  searched = space.Space.from_json(
+    {'name': 's', 'parameters': {'x': whole, 'y': whole, 'spread': spread}}
+  )
+  strategy = strategies.make(
+    'hybrid',
+    searched,
+    seed=seed,
+    population=4,
+    children=16,
+    rows=64,
+    inherit_at=0.4,
+  )
+  seen = {}
+  while len(seen) < 25:
+    (leg,) = strategy.ask(1)
+    seen[leg.member] = tuple(leg.configuration.items())
+    final = sum((v - 1.3) ** 2 for v in leg.configuration.values())
+    strategy.tell([finish(leg, final)])
+  assert len(set(seen.values())) == len(seen)
 
 
 def test_failures_do_not_break_the_model(box, finish):

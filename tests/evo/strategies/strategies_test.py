@@ -37,6 +37,15 @@ MIXED = space.Space.from_json(
         'high': 2.0,
         'initial': True,
       },
+      'tail': {
+        'kind': 'float',
+        'tier': 'configuration',
+        'default': 0.5,
+        'low': 0.0,
+        'high': 1.0,
+        'initial': True,
+        'when': {'layers': [1, 3]},
+      },
       'layers': {
         'kind': 'int',
         'tier': 'architecture',
@@ -48,11 +57,20 @@ MIXED = space.Space.from_json(
     },
   }
 )
+
+
+def whatever(old, new):
+  """Weights are taken over by any structure."""
+  del old, new
+  return True
+
+
 VARIANTS = [
   ('random', {}),
   ('evolution', {}),
   ('evolution', {'inherit_at': 0.4}),
   ('evolution', {'inherit_at': 0.4, 'scratch': 0.0, 'window': 3}),
+  ('evolution', {'inherit_at': 0.4, 'inherits': whatever}),
   ('pbt', {}),
   ('pbt', {'interval': 3}),
   ('pbt', {'exploit': False}),
@@ -69,6 +87,10 @@ VARIANTS = [
   ('pb2', {}),
   ('hybrid', {'children': 8, 'rows': 32}),
   ('hybrid', {'children': 8, 'rows': 32, 'inherit_at': 0.4, 'hope': 0.4}),
+  (
+    'hybrid',
+    {'children': 8, 'rows': 32, 'inherit_at': 0.4, 'inherits': whatever},
+  ),
 ]
 variants = pytest.mark.parametrize('name,options', VARIANTS)
 
@@ -119,11 +141,13 @@ class Engine:
     assert leg.seed == self.strategy.member_seed
     if leg.source is None:
       assert leg.start == 0
-      self.began[leg.member] = leg.configuration['spread']
+      self.began[leg.member] = leg.configuration
     else:
-      began = self.began[leg.source[0]]
-      assert leg.configuration['spread'] == began
-      self.began[leg.member] = began
+      root = self.began[leg.source[0]]
+      both = {*MIXED.active(root)} & {*MIXED.active(leg.configuration)}
+      for name in both & {'spread', 'tail'}:
+        assert leg.configuration[name] == root[name]
+      self.began[leg.member] = root
       # Population-based training copies what still stands on the devices.
       held = self.stood if self.exploits else self.kept
       assert leg.source in held and leg.source[1] == leg.start
