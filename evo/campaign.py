@@ -62,7 +62,8 @@ class Campaign:
     results: all results of the searches, in order.
     incumbents: results of members that were the best of their cycle at the end
       of their budget when they came in, with the FLOPs spent by then; oldest
-      first.
+      first. Without those that took over weights, but where schedules are what
+      is found.
     confirmation: the last one, or None.
     noise: of the loss, once it was measured.
     stack: what was verified, as a configuration; None before.
@@ -127,6 +128,7 @@ class Campaign:
     self._locked_runs = 2 * locked.PAIRS if locks else 0
     self._verified: tuple[int, member_lib.Result] | None = None
     self._cycle_from = 0  # Of the results.
+    self._heirs: set[int] = set()  # Members that began from another's weights.
     self._stacked: int | None = None  # The champion that the stack is from.
     self._confirmed: tuple[str, ...] = ()  # Of its changes.
     self._stop, self._observe = stop, lambda: observe(self)
@@ -156,7 +158,7 @@ class Campaign:
 
   @property
   def best(self) -> member_lib.Result | None:
-    """Result of the cycle's best member that reached the end of its budget."""
+    """The last of the cycle's `incumbents`."""
     return self.incumbents[-1][1] if self.incumbents else None
 
   @property
@@ -400,14 +402,24 @@ class Campaign:
     """Takes note of a round of the search."""
     self.allowance.start(legs)
     self.legs += legs
+    self._heirs |= {leg.member for leg in legs if leg.inherits}
     self.results += results
     for result in results:
       better = self.best is None or result.loss < self.best.loss
-      if self._whole(result) and better:
+      if self._whole(result) and self._claims(result) and better:
         spent = self.loop.flops + self.engine.in_flight
         self.incumbents.append((spent, result))
         if self.loop.live:
           self.engine.kept.save((result.leg.member, result.stop))
+
+  def _claims(self, result: member_lib.Result) -> bool:
+    """Whether training from scratch would repeat what a member went through.
+
+    Of one that took weights over only the schedule would, not the configuration
+    that most strategies claim.
+    """
+    heir = result.leg.member in self._heirs
+    return self.strategy.finds_schedules or not heir
 
   def _whole(self, result: member_lib.Result) -> bool:
     return result.ok and result.stop == self.engine.budget.segments

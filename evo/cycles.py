@@ -168,7 +168,7 @@ def _cycle(
 
 def _best(own: Sequence[Row], run: Record) -> tuple[Any, Any]:
   """Configuration and id of the best member of a search."""
-  ends = rows_lib.finished(own)
+  ends = rows_lib.claimed(own, run)
   best = min(ends, key=lambda row: row[run['metric']], default=None)
   return (best['configuration'], best['member']) if best else (None, None)
 

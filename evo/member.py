@@ -67,6 +67,11 @@ class Leg:
     """Whether the member was trained before this leg."""
     return self.source is not None and self.source[0] == self.member
 
+  @property
+  def inherits(self) -> bool:
+    """Whether its weights come from another member."""
+    return self.source is not None and self.source[0] != self.member
+
   def to_json(self) -> dict[str, Any]:
     return dataclasses.asdict(self) | {
       'source': self.source and list(self.source),

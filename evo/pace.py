@@ -86,7 +86,7 @@ def pace(rows: Sequence[Row], run: Record) -> Pace:
     lines.null_high.append((0.0, 0.0))
   for cycle in cycles_lib.cycles(rows, run):
     own = [row for row in ended if row['cycle'] == cycle.number]
-    _search(lines, own, spent, run['metric'], null)
+    _search(lines, own, spent, run, null)
     _verify(lines, own, spent, cycle)
   return lines
 
@@ -111,12 +111,14 @@ def _search(
   lines: Pace,
   own: list[Row],
   spent: dict[int, float],
-  metric: str,
+  run: Record,
   null: calibration.Null | None,
 ) -> None:
   """Adds what the search of a cycle claims."""
   if not own:  # A run that was stopped before a leg had ended.
     return
+  metric = run['metric']
+  claimed = {row['member'] for row in rows_lib.claimed(own, run)}
   before = lines.verified[-1][1]
   ends = [r for r in rows_lib.tried(own) if r['status'] == member_lib.OK]
   first = min(own, key=lambda row: (row['phase'] != 'search', row['member']))
@@ -130,7 +132,7 @@ def _search(
     null.search()
   for row in ends:
     at = spent[row['order']]
-    if row[metric] < best:
+    if row[metric] < best and row['member'] in claimed:
       best = row[metric]
       lines.screen.append((at, before + start[metric] - best))
     if null:

@@ -86,7 +86,7 @@ def result(
       are charged as well.
   """
   rows, metric = rows_lib.leg_rows(records, run), run['metric']
-  ends = rows_lib.finished(_last_cycle(rows))
+  ends = rows_lib.claimed(_last_cycle(rows), run)
   best = min(ends, key=lambda row: row[metric], default=None)
   schedule = _schedule(records, run, best) if best else []
   pairs, missing = _counted_pairs(rows, run, schedule)

@@ -122,6 +122,21 @@ def finished(rows: Sequence[Row]) -> list[Row]:
   return [row for row in tried(rows) if row['status'] == member_lib.OK]
 
 
+def claimed(rows: Sequence[Row], run: Record) -> list[Row]:
+  """Those of the finished that a strategy may claim; see `campaign.Campaign`.
+
+  All where it finds schedules, else those that trained from scratch.
+  """
+  heirs = {
+    row['member']
+    for row in rows
+    if row['source'] and row['source'][0] != row['member']
+  }
+  if run['finds_schedules']:
+    heirs = set()
+  return [row for row in finished(rows) if row['member'] not in heirs]
+
+
 def write_exports(workdir: epath.PathLike, rows: Sequence[Row]) -> None:
   """Writes ledger.jsonl, and ledger.csv with `configuration.NAME` columns."""
   folder = epath.Path(workdir)

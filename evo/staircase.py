@@ -50,7 +50,8 @@ def draw(
   elif not result['champion']:
     figure_lib.say(ax, f'All {len(tried)} members that ended had failed')
   else:
-    shown = _draw_members(ax, tried, result)
+    claimed = {row['member'] for row in rows_lib.claimed(rows, run)}
+    shown = _draw_members(ax, tried, claimed, result)
     if pairs:
       right = figure.add_subplot(grid[1], sharey=ax)
       shown += _draw_pairs(right, pairs, result['gain'])
@@ -66,7 +67,8 @@ def _title(result: dict[str, Any], tried: list[Row]) -> str:
   if count == 1:
     return f'The only finished member: {best:.4f} {metric}'
   baseline = result['baseline'][f'search_{metric}']
-  # Of a campaign the last cycle counts, whatever came before.
+  # Of a campaign the last cycle counts, whatever came before; and heirs may be
+  # better, which are not claimed.
   least = min(row[metric] for row in tried if row['status'] == member_lib.OK)
   which = 'Best' if best == least else 'Champion'
   text = f'{which} of {count} finished members: {best:.4f} {metric}'
@@ -74,7 +76,10 @@ def _title(result: dict[str, Any], tried: list[Row]) -> str:
 
 
 def _draw_members(
-  ax: 'axes.Axes', tried: list[Row], result: dict[str, Any]
+  ax: 'axes.Axes',
+  tried: list[Row],
+  claimed: set[int],
+  result: dict[str, Any],
 ) -> list[float]:
   """Draws members and baseline; returns the losses that have to be in sight."""
   metric = result['metric']
@@ -86,12 +91,13 @@ def _draw_members(
     ]
   )
   x = np.arange(1, len(tried) + 1)
-  best = np.fmin.accumulate(losses)
+  own = np.array([row['member'] in claimed for row in tried])
+  best = np.fmin.accumulate(np.where(own, losses, math.nan))
   top = _most_shown(losses[np.isfinite(losses)], baseline)
   if baseline is not None:
     label, color = f'baseline {baseline:.4f}', figure_lib.BASELINE
     ax.axhline(baseline, color=color, ls='--', lw=1.3, label=label)
-  _draw_points(ax, losses, best, top)
+  _draw_points(ax, losses, own, best, top)
   ax.step(
     np.append(x, len(x) + 0.6),
     np.append(best, best[-1]),
@@ -119,19 +125,25 @@ def _draw_members(
 
 
 def _draw_points(
-  ax: 'axes.Axes', losses: np.ndarray, best: np.ndarray, top: float
+  ax: 'axes.Axes',
+  losses: np.ndarray,
+  own: np.ndarray,
+  best: np.ndarray,
+  top: float,
 ) -> None:
   """Draws members; those above `top` or without a loss at the top edge."""
   x = np.arange(1, len(losses) + 1)
   far, failed = losses > top, np.isnan(losses)
   # The first to finish leads, also where others failed before it.
-  improved = ~failed & ~(losses >= np.append(math.nan, best[:-1]))
+  improved = own & ~(losses >= np.append(math.nan, best[:-1]))
+  heirs = ~own & ~failed & ~far
   other, red, blue = figure_lib.OTHER, figure_lib.FAILED, figure_lib.BEST
   size = 26 if len(x) < 200 else 10
   edge = {'transform': ax.get_xaxis_transform()}  # y in shares of the height.
   top_edge = np.full(len(x), 0.965)
   for mask, y, area, color, label, look in (
-    (~improved & ~far & ~failed, losses, size, other, 'finished', {}),
+    (own & ~improved & ~far, losses, size, other, 'finished', {}),
+    (heirs, losses, size, 'none', 'from inherited weights', {'ec': other}),
     (far, top_edge, 32, other, 'worse than shown', edge | {'marker': '^'}),
     (failed, top_edge, 32, red, 'diverged', edge | {'marker': 'x'}),
     (improved & ~far, losses, 46, blue, 'best so far', {'zorder': 4}),

@@ -61,7 +61,9 @@ class Evolution(strategy.Strategy):
   lineages are as long as each other. Since descendants all share the first h
   segments of a root, trained under the root's configuration, a share
   `scratch` of the children become roots themselves; otherwise every member
-  for ever would descend from prefixes of the first few. So does a child whose
+  for ever would descend from prefixes of the first few. Where an heir is
+  better than all roots, what trains from scratch is its configuration, since
+  nothing but that can show what it is worth. So does a child whose
   structure `inherits` says is too far from its lineage's root. What acts only
   where training begins, an heir has from its lineage's root; it is not changed
   in one that was to inherit, either, and is then refused.
@@ -118,6 +120,7 @@ class Evolution(strategy.Strategy):
     self.resample = resample
     self.inherits = inherits
     self._continued = space.continued()
+    self._shown: set[int] = set()  # Heirs that were trained from scratch too.
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * self.segments, 9))
     # Where legs end, and what they are scored at; 0 is no place to end.
@@ -201,6 +204,10 @@ class Evolution(strategy.Strategy):
       return Member(member, None, first, origin=member, root=first)
     heir = self.inherited and self._continued.free
     heir = heir and rng.random() >= self.scratch
+    if not heir and (best := self._unshown()):
+      self._shown.add(best.id)
+      found = best.configuration
+      return Member(member, best.id, found, origin=member, root=found)
     space = self._continued if heir else self.space
     parent, configuration = self._breed(rng, space)
     structures = map(self.space.structure, (parent.root, configuration))
@@ -214,6 +221,18 @@ class Evolution(strategy.Strategy):
       root=parent.root,
       done=self.inherited,
     )
+
+  def _unshown(self) -> Member | None:
+    """The best heir of the window that no root has come up to or shown."""
+    roots = [m.loss for m in self._window if m.origin == m.id]
+    heirs = [
+      m
+      for m in self._window
+      if m.origin != m.id
+      and m.id not in self._shown
+      and m.loss < min(roots, default=math.inf)
+    ]
+    return min(heirs, key=lambda m: (m.loss, m.id), default=None)
 
   def _breed(
     self, rng: np.random.Generator, space: space_lib.Space

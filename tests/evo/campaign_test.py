@@ -916,6 +916,34 @@ def test_the_champions_schedule_is_what_its_lineage_trained_under(
   assert np.square(theta).sum() - 1.2 == pytest.approx(best.loss, abs=1e-5)
 
 
+def test_no_heir_becomes_champion_unless_schedules_are_claimed(
+  tmp_path, make_campaign, describe
+):
+  better = {}
+  heirs_only = {'inherit_at': 0.5, 'scratch': 0.0}
+  for strategy, options in (('evolution', heirs_only), ('pbt', {})):
+    folder = tmp_path / strategy
+    bounds = bounds_lib.Bounds(members=20)
+    run = make_campaign(folder, strategy, bounds=bounds, **options)
+    run.run()
+    heirs = {leg.member for leg in run.legs if leg.inherits}
+    ends = {r.leg.member: r.loss for r in run.results if r.stop == 10}
+    claimed = {
+      m: loss for m, loss in ends.items() if strategy == 'pbt' or m not in heirs
+    }
+    assert run.best.leg.member == min(claimed, key=claimed.get)
+    better[strategy] = min(ends.values()) < min(claimed.values())
+    result = result_lib.result(
+      run.loop.records,
+      describe(run, folder),
+      spent={},
+      stop_reason=None,
+    )
+    assert result['champion']['member'] == run.best.leg.member
+  # Else this test would say nothing.
+  assert better == {'evolution': True, 'pbt': False}
+
+
 def test_storage_stays_bounded(tmp_path, make_campaign, monkeypatch):
   monkeypatch.setattr(retention, '_MOST_ROUNDS', 5)
   bounds = bounds_lib.Bounds(members=60)

@@ -214,6 +214,25 @@ def test_a_child_of_another_structure_trains_from_scratch(after):
   assert fits == [leg.source is not None for leg in legs]
 
 
+def test_an_heir_that_beats_all_roots_is_trained_from_scratch_once(
+  after, finish
+):
+  strategy = after([0.0, 1.0], inherit_at=0.5, scratch=0.0)
+  heirs = strategy.ask(2)
+  strategy.tell([finish(leg, loss) for leg, loss in zip(heirs, (-1.0, 0.5))])
+  strategy.scratch = 1.0
+  shown, other = strategy.ask(2)
+  assert shown.configuration == heirs[0].configuration
+  assert (shown.parent, shown.source, shown.stop) == (heirs[0].member, None, 5)
+  # The other heir is worse than a root.
+  assert other.source is None
+  assert other.configuration not in [leg.configuration for leg in heirs]
+  # It is one of them now, and may have heirs of its own.
+  strategy.tell([finish(shown)])
+  (rest,) = strategy.ask(1, fresh=0)
+  assert rest.member == shown.member and rest.start == 5
+
+
 def test_what_acts_at_the_start_is_changed_by_those_alone_who_start(after):
   begun = space.Space.from_json(
     {
