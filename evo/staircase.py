@@ -155,7 +155,7 @@ def _draw_points(
 def _label_champion(
   ax: 'axes.Axes', index: int, tried: list[Row], metric: str
 ) -> None:
-  """Names the champion below its point, where no member can be."""
+  """Names the champion below its point, where none but heirs can be."""
   row, share = tried[index], (index + 0.6) / (len(tried) + 0.2)
   side = 'left' if share < 0.15 else 'right' if share > 0.85 else 'center'
   ax.annotate(
@@ -168,6 +168,7 @@ def _label_champion(
     color=figure_lib.BEST,
     fontsize=12,
     fontweight='bold',
+    bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1, 'alpha': 0.8},
   )
 
 

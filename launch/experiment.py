@@ -32,7 +32,7 @@ _LEAST_SHARE = 0.5
 # have to be two copies of the population, while a checkpoint is written.
 _KEPT_SHARE = 1 / 3
 # Strategies whose children may go on from what a lineage holds at --inherit_at.
-_INHERITING = ('evolution', 'hybrid')
+EVOLVING = ('evolution', 'hybrid')
 
 
 @dataclasses.dataclass
@@ -235,7 +235,7 @@ def make_strategy(
     space: what may change.
     **options: of the strategy, before those of the flags.
   """
-  if given['strategy'] in _INHERITING:
+  if given['strategy'] in EVOLVING:
     options['inherit_at'] = given['inherit_at']
     options['inherits'] = functools.partial(_inherits, trainee)
   return strategies.make(

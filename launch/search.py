@@ -145,7 +145,9 @@ def _experiment(
 ) -> experiment_lib.Experiment:
   """What the campaign of the flags needs."""
   options = {}
-  if ablation.PHASE in given['phases']:
+  # What evolves from the baseline says what it changed there.
+  evolves = given['strategy'] in experiment_lib.EVOLVING
+  if evolves or ablation.PHASE in given['phases']:
     options['initial'] = strategy_lib.near(
       experiment_lib.load_space(given), given['population'], given['seed']
     )

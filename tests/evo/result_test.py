@@ -70,6 +70,8 @@ def test_an_inherited_run_of_the_baseline_does_not_speak_for_it(
     searched((child, 0.2), (leg(0), 2.0)),
   )
   assert result['baseline']['search_bpb'] == 2.0
+  # Nor is it the champion, whose configuration has to be worth its loss.
+  assert result['champion']['member'] == 0
 
 
 def test_a_failed_run_of_the_confirmation_leaves_no_gain(
