@@ -168,7 +168,7 @@ def _label_champion(
     color=figure_lib.BEST,
     fontsize=12,
     fontweight='bold',
-    bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1, 'alpha': 0.8},
+    bbox={'facecolor': 'white', 'edgecolor': 'none', 'pad': 1, 'alpha': 0.5},
   )
 
 
