@@ -2,7 +2,8 @@
 
 Every strategy has searched once per seed, for the same charge. What counts at
 a charge is the confirmed loss of the incumbent then: the member with the best
-loss that the search had observed by then, trained from scratch on fresh seeds.
+loss that the search had observed by then, of those that its strategy may claim,
+trained from scratch on fresh seeds.
 The search does not see confirmed losses, so an incumbent whose confirmation
 failed leaves its run without a loss until the next.
 """

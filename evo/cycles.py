@@ -39,7 +39,7 @@ class Cycle:
     stack: what is left of it; None where it did not pass.
     members: of its search that finished.
     greedy: how many of them a rule that keeps the best so far would have kept
-      as improvements.
+      as improvements, if they may be claimed.
     flops: charged in the cycle.
   """
 
@@ -147,7 +147,7 @@ def _cycle(
     total = _total(legs, gate.CHAMPION if left else gate.STACK, most)
   names = ablation.changes(space, champion) if champion else ()
   rule = ablation.Rule(names, worth)
-  losses = [row[run['metric']] for row in rows_lib.finished(own)]
+  losses = [row[run['metric']] for row in rows_lib.claimed(own, run)]
   return Cycle(
     number=own[0]['cycle'],
     space=space,
@@ -160,7 +160,7 @@ def _cycle(
     rule=rule,
     evidence=evidence,
     stack=stack,
-    members=len(losses),
+    members=len(rows_lib.finished(own)),
     greedy=ablation.greedy_keeps(losses),
     flops=sum(row['flops'] for row in own),
   )

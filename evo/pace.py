@@ -131,8 +131,10 @@ def _search(
   if null:
     null.search()
   for row in ends:
+    if row['member'] not in claimed:
+      continue
     at = spent[row['order']]
-    if row[metric] < best and row['member'] in claimed:
+    if row[metric] < best:
       best = row[metric]
       lines.screen.append((at, before + start[metric] - best))
     if null:

@@ -105,7 +105,7 @@ def result(
     'champion': champion,
     'gain': _gain(pairs, run) if pairs else None,
     'gain_missing': missing,
-    'noise': _noise(rows),
+    'noise': _noise(rows, run),
     **_counts(rows, larger),
     **spent,
     'confirm_seeds': pairs.seeds if pairs else [],
@@ -158,11 +158,12 @@ def noise(rows: Sequence[Row]) -> calibration.Noise | None:
   )
 
 
-def _noise(rows: Sequence[Row]) -> Record | None:
+def _noise(rows: Sequence[Row], run: Record) -> Record | None:
   known = noise(rows)
   if known is None:
     return None
-  searches = collections.Counter(r['cycle'] for r in rows_lib.finished(rows))
+  claimed = rows_lib.claimed(rows, run)
+  searches = collections.Counter(row['cycle'] for row in claimed)
   kept, gain = known.null(list(searches.values()))
   members = searches.total()
   return dataclasses.asdict(known) | {

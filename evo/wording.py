@@ -40,7 +40,7 @@ def headline(result: dict[str, Any]) -> str:
   if champion['configuration'] == result['baseline']['configuration']:
     if result['finished'] > 1:
       return (
-        f'Nothing better than the baseline ({loss(baseline)} {metric}) was'
+        f'No better champion than the baseline ({loss(baseline)} {metric}) was'
         f' found among {result["finished"]} finished members.'
       )
     return f'The baseline alone was trained: {loss(baseline)} {metric}.'
@@ -50,7 +50,7 @@ def headline(result: dict[str, Any]) -> str:
     '' if baseline is None else f', against {baseline:.4f} for the baseline'
   )
   return (
-    f'Not confirmed, because {no_gain(result)}: the best member has'
+    f'Not confirmed, because {no_gain(result)}: the champion has'
     f' {champion[f"search_{metric}"]:.4f} {metric} on the search'
     f' split{against}.'
   )

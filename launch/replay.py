@@ -203,7 +203,7 @@ def run() -> None:
 
 
 flags.DEFINE_string('workdir', 'runs/quick', 'Of a search.')
-flags.DEFINE_integer('member', None, 'Its id; by default the best one.')
+flags.DEFINE_integer('member', None, 'Its id; by default the best, heirs too.')
 flags.DEFINE_integer('seeds', 4, 'Fresh seeds of each arm.', lower_bound=1)
 
 if __name__ == '__main__':

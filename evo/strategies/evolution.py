@@ -61,12 +61,12 @@ class Evolution(strategy.Strategy):
   lineages are as long as each other. Since descendants all share the first h
   segments of a root, trained under the root's configuration, a share
   `scratch` of the children become roots themselves; otherwise every member
-  for ever would descend from prefixes of the first few. Where an heir is
-  better than all roots, what trains from scratch is its configuration, since
-  nothing but that can show what it is worth. So does a child whose
-  structure `inherits` says is too far from its lineage's root. What acts only
-  where training begins, an heir has from its lineage's root; it is not changed
-  in one that was to inherit, either, and is then refused.
+  for ever would descend from prefixes of the first few. So does a child whose
+  structure `inherits` says is too far from its lineage's root. Where an heir
+  is better than all roots, the next root has its configuration, since nothing
+  else can show what it is worth; with `scratch` at 0 none is shown. What acts
+  only where training begins, an heir has from its lineage's root; it is not
+  changed in one that was to inherit, either, and is then refused.
   """
 
   def __init__(
@@ -121,6 +121,7 @@ class Evolution(strategy.Strategy):
     self.inherits = inherits
     self._continued = space.continued()
     self._shown: set[int] = set()  # Heirs that were trained from scratch too.
+    self._root_loss = math.inf  # The least of those that trained from scratch.
     # Rounded first: .29 of 100 segments is 28.999999999999996 in floats.
     self.inherited = math.floor(round(inherit_at * self.segments, 9))
     # Where legs end, and what they are scored at; 0 is no place to end.
@@ -172,6 +173,8 @@ class Evolution(strategy.Strategy):
   def _end(self, member: Member) -> None:
     """A member is through, or failed."""
     self._window.append(member)
+    if member.origin == member.id:
+      self._root_loss = min(self._root_loss, member.loss)
 
   def _next_stage(self, member: Member) -> int:
     return min(stage for stage in self._stages if stage > member.done)
@@ -224,13 +227,10 @@ class Evolution(strategy.Strategy):
 
   def _unshown(self) -> Member | None:
     """The best heir of the window that no root has come up to or shown."""
-    roots = [m.loss for m in self._window if m.origin == m.id]
     heirs = [
       m
       for m in self._window
-      if m.origin != m.id
-      and m.id not in self._shown
-      and m.loss < min(roots, default=math.inf)
+      if m.id not in self._shown and m.loss < self._root_loss
     ]
     return min(heirs, key=lambda m: (m.loss, m.id), default=None)
 

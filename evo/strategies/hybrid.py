@@ -72,7 +72,8 @@ class Hybrid(evolution.Evolution):
     self._told: dict[int, tuple[Configuration, float]] = {}
     self._tried: set[tuple] = set()
     self._early: dict[int, float] = {}  # Losses at the check.
-    self._pairs: list[tuple[float, float]] = []  # With those at the end.
+    # With those at the end; of members from scratch, and of heirs.
+    self._pairs: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
 
   def tell(self, results: list[strategy.Result]) -> None:
     super().tell(results)
@@ -82,7 +83,7 @@ class Hybrid(evolution.Evolution):
   def _pause(self, member: evolution.Member, result: strategy.Result) -> None:
     if result.stop == self.check:
       self._early[member.id] = result.loss
-      forecast, chance = self._forecast(result.loss)
+      forecast, chance = self._forecast(result.loss, member)
       if chance < self.hope:
         self._told[member.id] = member.configuration, forecast
         return
@@ -92,14 +93,20 @@ class Hybrid(evolution.Evolution):
     super()._end(member)
     self._told[member.id] = member.configuration, member.loss
     if member.id in self._early and math.isfinite(member.loss):
-      self._pairs.append((self._early[member.id], member.loss))
+      root = member.origin == member.id
+      self._pairs[root].append((self._early[member.id], member.loss))
 
-  def _forecast(self, early: float) -> tuple[float, float]:
+  def _forecast(
+    self, early: float, member: evolution.Member
+  ) -> tuple[float, float]:
     """The loss expected at the end, and the probability of a new best.
 
-    A line by least squares, and Student's distribution of what it predicts.
+    A line by least squares, and Student's distribution of what it predicts. Of
+    members from scratch those alone tell, for they alone can be champions.
     """
-    x, y = np.array(self._pairs).reshape(-1, 2).T
+    root = member.origin == member.id
+    pairs = self._pairs[True] + ([] if root else self._pairs[False])
+    x, y = np.array(pairs).reshape(-1, 2).T
     if len(x) < _LEAST_PAIRS or x.min() == x.max():
       return early, 1.0
     line = stats.linregress(x, y)

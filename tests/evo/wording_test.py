@@ -60,7 +60,7 @@ def test_other_ends_are_named_too(headline, leg, searched):
   assert 'all 1 members failed' in headline(searched((leg(0), None)))
   assert headline(searched((leg(0), 2.0))).startswith('The baseline alone')
   kept = headline(searched((leg(0), 1.0), (leg(1, OTHER), 2.0)))
-  assert kept.startswith('Nothing better than the baseline (1.0000 bpb)')
+  assert kept.startswith('No better champion than the baseline (1.0000 bpb)')
 
 
 @pytest.mark.parametrize(

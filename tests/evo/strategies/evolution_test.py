@@ -227,10 +227,22 @@ def test_an_heir_that_beats_all_roots_is_trained_from_scratch_once(
   # The other heir is worse than a root.
   assert other.source is None
   assert other.configuration not in [leg.configuration for leg in heirs]
-  # It is one of them now, and may have heirs of its own.
+  # It is one of them now; it goes on, and the root that it beat is remembered.
   strategy.tell([finish(shown)])
   (rest,) = strategy.ask(1, fresh=0)
   assert rest.member == shown.member and rest.start == 5
+
+
+def test_an_heir_worse_than_a_root_that_left_the_window_is_not_shown(
+  after, finish
+):
+  strategy = after([0.0, 1.0], inherit_at=0.5, scratch=0.0, window=2)
+  heirs = strategy.ask(2)
+  strategy.tell([finish(leg, 0.5) for leg in heirs])
+  strategy.scratch = 1.0
+  (root,) = strategy.ask(1)
+  assert root.source is None
+  assert root.configuration not in [leg.configuration for leg in heirs]
 
 
 def test_what_acts_at_the_start_is_changed_by_those_alone_who_start(after):

@@ -7,6 +7,7 @@ import pytest
 
 from evo import simulation, space, strategies
 from evo import task as task_lib
+from evo.strategies import evolution
 
 
 def make(box, **options):
@@ -82,6 +83,21 @@ def test_no_member_ends_early_where_early_losses_say_nothing(box, finish):
   done = run(strategy, finish, 40, early=lambda final: noise.normal())
   ends = {leg.member: leg.stop for leg, _ in done}
   assert sum(stop == 3 for stop in ends.values()) <= 2
+
+
+def test_what_heirs_reach_does_not_end_what_trains_from_scratch(box, finish):
+  strategy = make(box, check=0.5, inherit_at=0.3)
+  for i in range(8):
+    # The best root comes from 4 to 2, the best heir to 1.
+    for root in (True, False):
+      early = 4 + i / 10
+      pair = early, early / (2 if root else 4)
+      strategy._pairs[root].append(pair)
+  begun = evolution.Member(90, None, {}, origin=90, root={})
+  heir = evolution.Member(91, None, {}, origin=0, root={})
+  assert strategy._forecast(3.9, begun) == (pytest.approx(1.95), 1.0)
+  forecast, chance = strategy._forecast(3.9, heir)
+  assert forecast < 1.9 and chance < 0.9
 
 
 def test_a_check_at_the_end_is_none(box, finish):
