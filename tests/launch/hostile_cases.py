@@ -21,7 +21,7 @@ TEXT = (
 )
 SEARCH = (*TEXT, '--workdir=run', '--max_members=3', '--confirm_seeds=0')
 TRAIN = (*TEXT, '--workdir=train', '--configuration=configuration.json')
-REPLAY = ('--workdir=run', '--seeds=1')
+REPLAY = ('--workdir=run', '--member=1', '--seeds=1')
 COMPARE = (
   *('--workdir=compare', '--task=quadratic', '--strategies=random,pbt'),
   *('--seeds=2', '--max_members=4'),
