@@ -216,7 +216,7 @@ class Engine:
 
   def facts(self, leg: Leg) -> dict[str, Any]:
     """What the ledger says beside a leg; `inherited` is a share of weights."""
-    share = self._heirs.share(leg) if leg.source and not leg.goes_on else None
+    share = self._heirs.share(leg) if leg.inherits else None
     return self.seats.species(leg).facts() | {'inherited': share}
 
   def start(self, legs: list[Leg], *, replay: bool = False) -> None:

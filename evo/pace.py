@@ -9,7 +9,6 @@ from typing import Any
 
 from evo import ablation, calibration, gate
 from evo import cycles as cycles_lib
-from evo import member as member_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
 
@@ -118,9 +117,8 @@ def _search(
   if not own:  # A run that was stopped before a leg had ended.
     return
   metric = run['metric']
-  claimed = {row['member'] for row in rows_lib.claimed(own, run)}
   before = lines.verified[-1][1]
-  ends = [r for r in rows_lib.tried(own) if r['status'] == member_lib.OK]
+  ends = rows_lib.claimed(own, run)
   first = min(own, key=lambda row: (row['phase'] != 'search', row['member']))
   start = next((r for r in ends if r['member'] == first['member']), None)
   if start is None:
@@ -131,8 +129,6 @@ def _search(
   if null:
     null.search()
   for row in ends:
-    if row['member'] not in claimed:
-      continue
     at = spent[row['order']]
     if row[metric] < best:
       best = row[metric]

@@ -127,13 +127,13 @@ def claimed(rows: Sequence[Row], run: Record) -> list[Row]:
 
   All where it finds schedules, else those that trained from scratch.
   """
+  if run['finds_schedules']:
+    return finished(rows)
   heirs = {
     row['member']
     for row in rows
     if row['source'] and row['source'][0] != row['member']
   }
-  if run['finds_schedules']:
-    heirs = set()
   return [row for row in finished(rows) if row['member'] not in heirs]
 
 

@@ -881,7 +881,7 @@ def test_children_through_storage_hold_their_parents_weights(
     work = campaign_.engine
     for i, slot in enumerate(work.seats.tables[0]):
       leg = slot.leg
-      if leg and leg.source and not leg.goes_on and slot.done == leg.start + 1:
+      if leg and leg.inherits and slot.done == leg.start + 1:
         state = np.asarray(work._populations[0].take(i))[0]
         heirs.append((leg, state))
 

@@ -110,7 +110,7 @@ def test_a_child_inherits_from_the_member_that_is_most_like_it(box, finish):
   strategy = make(box, check=1.0, inherit_at=0.4, scratch=0.0)
   done = run(strategy, finish, 40)
   configurations = {leg.member: leg.configuration for leg, _ in done}
-  heirs = [leg for leg, _ in done if leg.source and not leg.goes_on]
+  heirs = [leg for leg, _ in done if leg.inherits]
   assert heirs
   for leg in heirs:
     mine, parent = leg.configuration, configurations[leg.parent]
