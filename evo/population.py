@@ -25,8 +25,14 @@ PyTree = Any
 Slots = shard_lib.Slots
 
 # Of the compiler, for training, by platform. On a TPU a fusion may use 16 MiB of
-# vector memory by default, which cuts the tiles of wide products short.
-_OPTIONS = {'tpu': {'xla_tpu_scoped_vmem_limit_kib': '32768'}}
+# vector memory by default, which cuts the tiles of wide products short; and
+# products whose sums are then split become loops of narrow ones.
+_OPTIONS = {
+  'tpu': {
+    'xla_tpu_scoped_vmem_limit_kib': '32768',
+    'xla_jf_spmd_threshold_for_windowed_einsum_mib': '1000000',
+  }
+}
 
 
 class Population:

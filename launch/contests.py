@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import jax
 from etils import epath
 
 from evo import bounds as bounds_lib
@@ -163,6 +164,9 @@ class OnTask:
       ValueError: it is unknown, or an extra is missing.
     """
     self._task = task_lib.make(given['task'])
+    # Only surrogates use JAX here, and they do on the CPU: an accelerator would be
+    # held for nothing, and a TPU library without one complains aloud.
+    jax.config.update('jax_platforms', 'cpu')
     self._charge = given['max_members']
     self.metric, self.slots = self._task.metric, self._task.slots
     self.digest = None

@@ -63,6 +63,7 @@ def _write_out(
   for i in indices:
     graph, state = nnx.split(blocks[i])
     state = _map(lambda _, w: _as_used(w, inputs.compute), state)
+    state = _map(shardings.gather, state)
     x = _call(graph, state, x, x0, inputs, i, key)
   return x
 
@@ -90,7 +91,8 @@ def _loop(
     number, states = inner
     for i, (graph, state) in enumerate(zip(graphs, states)):
       index = number * period + i
-      x = _call(graph, _flat(state), x, x0, inputs, index, key)
+      state = _flat(_map(shardings.gather, state))
+      x = _call(graph, state, x, x0, inputs, index, key)
     return x, None
 
   policy = KEPT[inputs.compute.kept]
@@ -109,8 +111,8 @@ def _call(
   index: int | jax.Array,
   key: jax.Array | None,
 ) -> jax.Array:
-  """A block, of weights that are brought together first."""
-  block = nnx.merge(graph, _map(shardings.gather, state))
+  """A block, of weights that have been brought together."""
+  block = nnx.merge(graph, state)
   key = None if key is None else jax.random.fold_in(key, index + 1)
   return shardings.of_stream(block(x, x0, inputs, index, key))
 

@@ -139,7 +139,8 @@ class LanguageModel:
       optimiser.training_weights(made.optimiser, weights, moments, h)
     )
     weights, moments = optimiser.update(
-      made.optimiser, weights, moments, gradient, h, fraction, step
+      *(made.optimiser, weights, moments, shardings.as_weights(gradient)),
+      *(h, fraction, step),
     )
     state = {'weights': weights, **moments}
     if made.ema:

@@ -124,11 +124,15 @@ class Norm(nnx.Module):
 
 
 def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """`[..., inputs]` times `[inputs, outputs]`, its leading axes made one.
+  """`[..., inputs]` times `[inputs, outputs]`.
 
-  With two leading axes XLA transposes whole copies for the kernel's gradient,
-  which takes a sixth of a CPU's training step.
+  In float32, as on CPUs, leading axes are made one: with two of them XLA
+  transposes whole copies for the kernel's gradient, a sixth of a training step.
+  In bfloat16 they stay, for a TPU fuses nothing into a product behind a reshape,
+  which takes a tenth.
   """
+  if x.dtype != jnp.float32:
+    return x @ kernel
   flat = x.reshape(-1, x.shape[-1]) @ kernel
   return flat.reshape(*x.shape[:-1], kernel.shape[-1])
 
@@ -177,12 +181,10 @@ def _squared_relu(x: jax.Array) -> jax.Array:
 def _squared_relu_jvp(
   primals: tuple[jax.Array], tangents: tuple[jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-  # Without the mask of `relu`'s own slope, which a TPU would keep, and rounded
-  # once.
+  # Without the mask of `relu`'s own slope, which a TPU would keep.
   (x,), (tangent,) = primals, tangents
-  y = jax.nn.relu(x).astype(jnp.float32)
-  slope = 2 * y * tangent.astype(jnp.float32)
-  return jnp.square(jax.nn.relu(x)), slope.astype(x.dtype)
+  y = jax.nn.relu(x)
+  return jnp.square(y), 2 * y * tangent
 
 
 def drop(x: jax.Array, rate: jax.Array, key: jax.Array | None) -> jax.Array:

@@ -55,7 +55,7 @@ def _wide(x: jax.Array, turn: bool) -> jax.Array:
 
 
 def _unit(x: jax.Array, epsilon: jax.Array) -> jax.Array:
-  return x * (1 / (jnp.sqrt(jnp.vdot(x, x)) + epsilon))
+  return x * (1 / (jnp.sqrt(jnp.tensordot(x, x, x.ndim)) + epsilon))
 
 
 def _newton_schulz(x: jax.Array) -> jax.Array:

@@ -106,7 +106,8 @@ def flops(kind: str, weights: PyTree) -> float:
 
 def clip(gradient: PyTree, norm: jax.Array) -> PyTree:
   """Scales a gradient down to a global norm, where it is longer."""
-  squares = [jnp.vdot(g, g) for g in jax.tree.leaves(gradient)]
+  # `vdot` would flatten what is split over devices, and so bring it together.
+  squares = [jnp.tensordot(g, g, g.ndim) for g in jax.tree.leaves(gradient)]
   length = jnp.sqrt(sum(squares))
   scale = jnp.where(length > norm, norm / length, 1.0)
   return jax.tree.map(lambda g: g * scale, gradient)

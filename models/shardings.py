@@ -59,7 +59,10 @@ def specs(state: PyTree, sizes: dict[str, int]) -> PyTree:
   """
   flat = traverse_util.flatten_dict(state)
   return traverse_util.unflatten_dict(
-    {path: _spec(path, leaf.shape, sizes) for path, leaf in flat.items()}
+    {
+      path: _split(_logical(path, len(leaf.shape)), leaf.shape, sizes)
+      for path, leaf in flat.items()
+    }
   )
 
 
@@ -154,13 +157,30 @@ def gather(path: tuple[str, ...], x: jax.Array) -> jax.Array:
 
   Args:
     path: of the weight.
-    x: the weight.
+    x: the weight, or one with two axes in place of one: of heads, and of a
+      head's channels.
 
   Returns:
-    The same weight.
+    The same weight, whose gradient is split again at once.
   """
-  logical = LOGICAL.get(path[-2:], (None,) * x.ndim)
-  return constrain(x, *(None if a == 'width' else a for a in logical))
+  logical = _logical(path, x.ndim)
+  together = (None if a == 'width' else a for a in logical)
+  return constrain(constrain(x, *logical), *together)
+
+
+def as_weights(tree: PyTree) -> PyTree:
+  """Splits what is shaped as the weights as they are.
+
+  Args:
+    tree: nested dicts of arrays whose paths end as those of weights.
+
+  Returns:
+    The same arrays.
+  """
+  flat = traverse_util.flatten_dict(tree)
+  return traverse_util.unflatten_dict(
+    {path: constrain(x, *_logical(path, x.ndim)) for path, x in flat.items()}
+  )
 
 
 def locally(
@@ -232,11 +252,13 @@ def shards(logical: str) -> int:
   return math.prod(sizes.get(axis, 1) for axis in MESH_AXES[logical])
 
 
-def _spec(
-  path: tuple[str, ...], shape: tuple[int, ...], sizes: dict[str, int]
-) -> jax.P:
-  logical = LOGICAL.get(path[-2:], LOGICAL.get(path[-1:], (None,) * len(shape)))
-  return _split(logical, shape, sizes)
+def _logical(path: tuple[str, ...], ndim: int) -> tuple[str | None, ...]:
+  """The axes of a weight, its heads with or without an axis of their own."""
+  logical = LOGICAL.get(path[-2:], LOGICAL.get(path[-1:], (None,) * ndim))
+  if len(logical) == ndim:
+    return logical
+  behind = logical.index('heads') + 1
+  return (*logical[:behind], None, *logical[behind:])
 
 
 def _split(
