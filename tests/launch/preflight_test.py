@@ -66,11 +66,18 @@ def test_members_do_not_talk_but_to_inherit(
   for name in ('segment', 'search', 'refill'):
     used = {a for c in programs[name]['collectives'] for a in c['axes']}
     assert used <= {axis}, name
+  sent = {
+    c['kind']: c['bytes_sent'] for c in programs['segment']['collectives']
+  }
   # The gradients of a member are added up over its devices.
-  assert any(
-    c['kind'] in ('all-reduce', 'reduce-scatter')
-    for c in programs['segment']['collectives']
-  )
+  assert {'all-reduce', 'reduce-scatter'} & set(sent)
+  if axis == 'fsdp':
+    # Each weight is brought together twice in a step, in two bytes.
+    (one,) = value['species']
+    steps = programs['segment']['seconds'] / one['step_seconds']
+    others = 3 / 4
+    most = 2 * 2 * one['weights'] * others * steps
+    assert sent['all-gather'] < 1.05 * most
   inherited = programs['inherit']['collectives']
   assert [(c['kind'], c['axes']) for c in inherited] == [
     ('collective-permute', ['member'])

@@ -36,7 +36,7 @@ CONDITIONS = (
 )
 # Heads that some others can share keys with.
 SHARING = dict.fromkeys(READY, (4, 8))
-SHARING |= {'gpt_100m': (4, 8, 12), 'gpt_1b': (8, 12, 16, 20)}
+SHARING |= {'gpt_100m': (4, 8, 12), 'gpt_1b': (8, 12, 16, 20, 24)}
 
 
 @functools.cache

@@ -34,6 +34,28 @@ def test_a_product_over_two_leading_axes_is_one_and_so_is_its_gradient():
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+  ('dtype', 'made_one'), [('float32', 1), ('bfloat16', 0)]
+)
+def test_leading_axes_are_made_one_where_it_is_faster(dtype, made_one):
+  x, kernel = jnp.zeros((3, 5, 7), dtype), jnp.zeros((7, 2), dtype)
+  made = jax.make_jaxpr(layers.product)(x, kernel)
+  product = next(e for e in made.eqns if e.primitive.name == 'dot_general')
+  assert product.invars[0].aval.ndim == 3 - made_one
+  assert made.out_avals[0].shape == (3, 5, 2)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_squared_relu_has_its_own_slope_in_its_own_type(dtype):
+  x = jnp.linspace(-2, 2, 9, dtype=dtype)
+  y, slope = jax.jvp(lambda x: layers.activate('relu2', x), [x], [x + 3])
+  assert y.dtype == slope.dtype == dtype
+  x = np.float64(x)
+  np.testing.assert_allclose(np.float64(y), np.maximum(x, 0) ** 2, rtol=4e-3)
+  expected = 2 * np.maximum(x, 0) * (x + 3)
+  np.testing.assert_allclose(np.float64(slope), expected, rtol=8e-3)
+
+
 @pytest.mark.parametrize('bias', [False, True])
 def test_linear_layers_together_are_what_each_is_alone(bias):
   several = [_filled(layers.Linear(6, n, bias)) for n in (4, 2, 3)]

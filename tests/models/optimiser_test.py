@@ -142,6 +142,20 @@ def test_clipping_shortens_to_the_norm_and_spares_the_short():
   np.testing.assert_array_equal(same['b'], gradient['b'])
 
 
+def test_a_gradient_that_is_split_over_devices_is_clipped_where_it_lies():
+  mesh = jax.make_mesh(
+    (4,), ('fsdp',), axis_types=(jax.sharding.AxisType.Auto,)
+  )
+  gradient = jnp.linspace(-1, 3, 96).reshape(8, 12)
+  clip = jax.jit(optimiser.clip)
+  for spec in (jax.P('fsdp'), jax.P(None, 'fsdp')):
+    parts = jax.device_put({'w': gradient}, jax.NamedSharding(mesh, spec))
+    program = clip.lower(parts, jnp.float32(1)).compile().as_text()
+    assert 'all-reduce' in program and 'all-gather' not in program
+    length = jnp.linalg.norm(clip(parts, jnp.float32(1))['w'])
+    np.testing.assert_allclose(length, 1, rtol=1e-5)
+
+
 def test_clipping_a_gradient_of_zeros_leaves_zeros():
   zeros = optimiser.clip({'a': jnp.zeros(3)}, jnp.float32(1))
   np.testing.assert_array_equal(zeros['a'], 0)

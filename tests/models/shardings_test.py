@@ -144,3 +144,37 @@ def test_a_gathered_weight_stays_split_over_tensor_alone():
     )
   assert "'tensor'" in text.split('sharding=')[1].split('spec=')[-1]
   assert 'fsdp' not in text.split('spec=')[-1].split(')')[0]
+
+
+@pytest.mark.parametrize('heads', [(12,), (4, 3)])
+@pytest.mark.parametrize('name', ['q', 'out'])
+def test_a_weight_is_gathered_and_its_gradient_split_again(name, heads):
+  """With an axis of their own for heads, as a loop stacks them, or without."""
+  mesh = jax.make_mesh(
+    (2, 2), ('fsdp', 'tensor'), axis_types=(AxisType.Auto,) * 2
+  )
+  path = ('attention', name, 'kernel')
+  shape = (8, *heads) if name == 'q' else (*heads, 8)
+
+  def loss(x):
+    return (shardings.gather(path, x) ** 2).sum()
+
+  with jax.set_mesh(mesh):
+    together = jax.jit(lambda x: shardings.gather(path, x))(jnp.ones(shape))
+    gradient = jax.jit(jax.grad(loss))(jnp.ones(shape))
+  split = {'fsdp': 0, 'tensor': 1} if name == 'q' else {'tensor': 0}
+  split['fsdp'] = 0 if name == 'q' else len(heads)
+  for x, axes in ((together, ['tensor']), (gradient, ['fsdp', 'tensor'])):
+    part = list(shape)
+    for axis in axes:
+      part[split[axis]] //= 2
+    assert x.addressable_shards[0].data.shape == tuple(part)
+
+
+def test_what_is_shaped_as_the_weights_is_split_as_they_are():
+  mesh = jax.make_mesh((4,), ('fsdp',), axis_types=(AxisType.Auto,))
+  tree = {'mlp': {'up': {'kernel': jnp.ones((8, 4)), 'bias': jnp.ones(8)}}}
+  with jax.set_mesh(mesh):
+    found = jax.jit(shardings.as_weights)(tree)['mlp']['up']
+  assert found['kernel'].sharding.spec == jax.P('fsdp')
+  assert found['bias'].sharding.is_fully_replicated
