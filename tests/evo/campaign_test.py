@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 from evo import bounds as bounds_lib
+from evo import checkpoint as checkpoint_lib
 from evo import elimination, improvements, ledger, retention, space, transfer
 from evo import engine as engine_lib
 from evo import mesh as mesh_lib
+from evo import population as population_lib
+from evo import program as program_lib
 from evo import result as result_lib
 from evo import rows as rows_lib
 from models import quadratic
@@ -39,6 +42,11 @@ class Fragile(quadratic.Quadratic):
 
 def records(workdir):
   return ledger.Ledger(workdir / 'ledger').records
+
+
+def files_of(folder):
+  """Contents by name."""
+  return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def after(rounds, reason='sigterm'):
@@ -764,6 +772,70 @@ def test_a_diverged_member_leaves_all_others_as_they_are(
   others = [result for result in fragile.results if result.ok]
   assert 0 < len(others) < len(fragile.results)
   assert all(result == expected[result.leg.member] for result in others)
+
+
+class Laborious(Fragile):
+  """Takes its time, so that the host is through long before the devices."""
+
+  def step(self, structure, data, h, theta, seed, step, fraction):
+    square = theta[0] * jnp.eye(64)
+    work = jax.lax.fori_loop(0, 99, lambda _, x: jnp.tanh(x @ x), square)
+    theta, loss = super().step(structure, data, h, theta, seed, step, fraction)
+    return theta, loss + 1e-30 * work.sum()
+
+
+@pytest.fixture
+def one_after_another(monkeypatch):
+  """Has the host wait for every program and every write that it starts."""
+
+  def wait():
+    call, save = program_lib.Program.__call__, checkpoint_lib.Checkpoints.save
+
+    def waiting_call(self, *args):
+      return jax.block_until_ready(call(self, *args))
+
+    def waiting_save(self, *args, **options):
+      save(self, *args, **options)
+      self.wait()
+
+    monkeypatch.setattr(program_lib.Program, '__call__', waiting_call)
+    monkeypatch.setattr(checkpoint_lib.Checkpoints, 'save', waiting_save)
+
+  return wait
+
+
+@each_strategy
+def test_results_are_the_same_where_the_host_waits_for_the_devices(
+  tmp_path, make_campaign, monkeypatch, one_after_another, strategy, options
+):
+  monkeypatch.setattr(retention, '_MOST_ROUNDS', 2)
+  segment, overlaps = population_lib.Population.segment, []
+
+  def observed(self, slots):
+    losses = segment(self, slots)
+    overlaps.append(not losses.is_ready())
+    return losses
+
+  monkeypatch.setattr(population_lib.Population, 'segment', observed)
+  runs, counts = [], []
+  for name in ('overlapping', 'waiting'):
+    if name == 'waiting':
+      one_after_another()
+    overlaps.clear()
+    run = make_campaign(
+      tmp_path / name, strategy, trainee=Laborious(), slots=8, **options
+    )
+    run.run()
+    runs.append(run)
+    counts.append(sum(overlaps))
+  assert counts[0] > len(overlaps) / 2 and counts[1] == 0
+  assert any(r.status == 'diverged' for r in runs[0].results)
+  one, other = (tmp_path / name for name in ('overlapping', 'waiting'))
+  assert files_of(one / 'ledger') == files_of(other / 'ledger')
+  best = (runs[0].best.leg.member, runs[0].best.stop)
+  np.testing.assert_array_equal(
+    *(run.engine.kept.restore(best) for run in runs)
+  )
 
 
 def test_a_search_in_which_all_diverge_ends_without_a_champion(
