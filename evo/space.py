@@ -228,11 +228,26 @@ class Space:
     return self.canonical(child)
 
   def cross(
-    self, a: Configuration, b: Configuration, rng: np.random.Generator
+    self,
+    a: Configuration,
+    b: Configuration,
+    rng: np.random.Generator,
+    *,
+    share: float = 0.5,
   ) -> Configuration:
-    """Uniform crossover: each free parameter from a or b, the rest from a."""
+    """Uniform crossover: each free parameter from a or b, the rest from a.
+
+    Args:
+      a: one parent's configuration.
+      b: the other's.
+      rng: source of randomness.
+      share: probability that a parameter is taken from b.
+
+    Returns:
+      The child's configuration.
+    """
     names = np.array(self.free_names, dtype=object)
-    taken = names[rng.random(len(names)) < 0.5]
+    taken = names[rng.random(len(names)) < share]
     return self.canonical(a | {name: b[name] for name in taken})
 
   def structure(self, configuration: Configuration) -> tuple:

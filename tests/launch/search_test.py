@@ -53,6 +53,17 @@ def test_a_search_leaves_all_its_files(finished):
   assert 'report.md' in process.out
 
 
+def test_a_search_starts_at_the_baseline_and_away_from_it(finished):
+  run = read(finished[0] / 'run.json')
+  free = run['space']['free']
+  (first, *_) = ledger_lib.Ledger(finished[0] / 'ledger').records
+  changed = [
+    sum(leg['configuration'][name] != run['baseline'][name] for name in free)
+    for leg in first['legs']
+  ]
+  assert changed[0] == 0 and changed[3] > len(free) / 2
+
+
 def test_the_result_has_what_the_contract_names(finished):
   workdir, _, _ = finished
   result = read(workdir / 'result.json')
@@ -421,6 +432,15 @@ def campaign(launch, small, tmp_path_factory):
   process = launch('search', *flags)
   assert process.returncode == 0, process.err
   return folder / 'run', flags
+
+
+def test_what_will_be_ablated_is_searched_from_near_the_baseline(campaign):
+  records = ledger_lib.Ledger(campaign[0] / 'ledger').records
+  search = [r for r in records if r['phase'] == 'search'][0]
+  baseline, *near = [leg['configuration'] for leg in search['legs']]
+  for configuration in near:
+    changes = [name for name, v in configuration.items() if v != baseline[name]]
+    assert 0 < len(changes) <= 6
 
 
 def test_a_whole_campaign_gives_a_verdict_on_every_change(campaign, launch):
