@@ -229,6 +229,10 @@ def _scale(ax: 'axes.Axes', p: Parameter) -> None:
     ax.set_yscale('log')
     margin = (p.high / p.low) ** 0.04
     ax.set_ylim(p.low / margin, p.high * margin)
+    ax.yaxis.set_minor_formatter('')
+    if p.high / p.low < 100:  # Powers of ten would be too few.
+      ax.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+      ax.yaxis.set_major_formatter('{x:g}')
   else:
     margin = 0.04 * (p.high - p.low)
     ax.set_ylim(p.low - margin, p.high + margin)
