@@ -436,7 +436,7 @@ def campaign(launch, small, tmp_path_factory):
 
 def test_what_will_be_ablated_is_searched_from_near_the_baseline(campaign):
   records = ledger_lib.Ledger(campaign[0] / 'ledger').records
-  search = [r for r in records if r['phase'] == 'search'][0]
+  search = next(r for r in records if r['phase'] == 'search')
   baseline, *near = [leg['configuration'] for leg in search['legs']]
   for configuration in near:
     changes = [name for name, v in configuration.items() if v != baseline[name]]
