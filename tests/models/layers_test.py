@@ -1,4 +1,5 @@
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,13 @@ def _filled(module: nnx.Module) -> nnx.Module:
   return module
 
 
-def test_a_product_over_two_leading_axes_is_one_and_so_is_its_gradient():
-  x, kernel = _normal(0, 3, 5, 7), _normal(1, 7, 2)
+@pytest.mark.parametrize(
+  ('inputs', 'outputs'), [(7, 2), (2, 7), (2, 1), (1, 1), (4, 4), (8, 5)]
+)
+def test_a_product_over_two_leading_axes_is_one_and_so_is_its_gradient(
+  inputs, outputs
+):
+  x, kernel = _normal(0, 3, 5, inputs), _normal(1, inputs, outputs)
 
   def gradient(f):
     return jax.grad(lambda x, k: jnp.sin(f(x, k)).sum(), (0, 1))(x, kernel)
@@ -39,10 +45,23 @@ def test_a_product_over_two_leading_axes_is_one_and_so_is_its_gradient():
 )
 def test_leading_axes_are_made_one_where_it_is_faster(dtype, made_one):
   x, kernel = jnp.zeros((3, 5, 7), dtype), jnp.zeros((7, 2), dtype)
-  made = jax.make_jaxpr(layers.product)(x, kernel)
-  product = next(e for e in made.eqns if e.primitive.name == 'dot_general')
-  assert product.invars[0].aval.ndim == 3 - made_one
-  assert made.out_avals[0].shape == (3, 5, 2)
+  made = jax.jit(layers.product).lower(x, kernel)
+  (operand,) = re.findall(r'dot_general.* : \(tensor<(\w+)>', made.as_text())
+  assert operand.count('x') == 3 - made_one
+  assert made.out_info.shape == (3, 5, 2)
+
+
+@pytest.mark.parametrize(('inputs', 'outputs'), [(96, 24), (24, 96)])
+def test_a_kernels_gradient_transposes_the_narrower_operand(inputs, outputs):
+  x, kernel = jnp.ones((48, inputs)), jnp.ones((inputs, outputs))
+
+  def loss(x, kernel):
+    return jnp.square(layers.product(x, kernel)).sum()
+
+  # As compiled: XLA makes another product of a transpose behind one.
+  text = jax.jit(jax.grad(loss, 1)).lower(x, kernel).compile().as_text()
+  transposing = r'= f32\[([\d,]+)\]\S* dot\(.*lhs_contracting_dims=\{0\}'
+  assert re.findall(transposing, text) == ['24,96']
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
