@@ -128,7 +128,19 @@ class Shard:
 
       return jax.lax.cond(slot.active, train, rest, state)
 
-    return self._map(member, state, slots)
+    if not self.mapped:
+      return jax.vmap(member)(state, slots)
+
+    # Not `jax.lax.map`, whose result is a second state of all slots.
+    def train_one(
+      j: jax.Array, carry: tuple[PyTree, jax.Array]
+    ) -> tuple[PyTree, jax.Array]:
+      state, losses = carry
+      row, loss = member(*jax.tree.map(lambda x: x[j], (state, slots)))
+      return _write(state, row, j), losses.at[j].set(loss)
+
+    losses = jnp.zeros(slots.active.shape[0], jnp.float32)
+    return jax.lax.fori_loop(0, losses.size, train_one, (state, losses))
 
   def evaluate(self, data: PyTree, state: PyTree, slots: Slots) -> jax.Array:
     """Metrics `[slot]` of the active slots on one split's data."""

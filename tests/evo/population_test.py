@@ -76,6 +76,21 @@ def trained(h0, seeds, devices=2, mapped=True, segments=3, **options):
   return np.asarray(people.state), np.stack(losses, 1), metrics
 
 
+class Heavy(quadratic.Quadratic):
+  """A state of 4 kB, which other work would not."""
+
+  def init(self, structure, hyperparameters, seed):
+    return jnp.full(1000, THETA)
+
+
+def test_members_trained_one_by_one_need_one_state_beside_those_of_all():
+  def temporaries(slots):
+    segment = make(slots, devices=1, trainee=Heavy()).program('segment')
+    return segment.memory().temporaries
+
+  assert temporaries(64) < temporaries(4) + 4000
+
+
 def test_a_segment_takes_the_steps_that_a_loop_would():
   people = make(2, trainee=quadratic.Quadratic())
   slots = slots_of([1.0, 0.0], [0, 0], h1=[0.0, 0.5])
