@@ -80,7 +80,7 @@ class Heavy(quadratic.Quadratic):
   """A state of 4 kB, which other work would not."""
 
   def init(self, structure, hyperparameters, seed):
-    return jnp.full(1000, THETA)
+    return jnp.full((500, 2), THETA)
 
 
 def test_members_trained_one_by_one_need_one_state_beside_those_of_all():
