@@ -80,7 +80,10 @@ class Heavy(quadratic.Quadratic):
   """A state of 4 kB, which other work would not."""
 
   def init(self, structure, hyperparameters, seed):
-    return jnp.full((500, 2), THETA)
+    return jnp.full(1000, THETA)
+
+  def step(self, structure, data, hyperparameters, theta, *now):
+    return (1 - hyperparameters['h0']) * theta, theta.sum()
 
 
 def test_members_trained_one_by_one_need_one_state_beside_those_of_all():
