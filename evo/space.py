@@ -227,28 +227,21 @@ class Space:
         child[name] = p.perturbed(child[name], rng, factors, step, resample)
     return self.canonical(child)
 
-  def cross(
-    self,
-    a: Configuration,
-    b: Configuration,
-    rng: np.random.Generator,
-    *,
-    share: float = 0.5,
+  def recombine(
+    self, configuration: Configuration, parents: Sequence[Configuration]
   ) -> Configuration:
-    """Uniform crossover: each free parameter from a or b, the rest from a.
+    """Each free parameter from a parent of its own, the rest as it is.
 
     Args:
-      a: one parent's configuration.
-      b: the other's.
-      rng: source of randomness.
-      share: probability that a parameter is taken from b.
+      configuration: what is not free is taken from it.
+      parents: one for each of `free_names`; may be the same ones.
 
     Returns:
       The child's configuration.
     """
-    names = np.array(self.free_names, dtype=object)
-    taken = names[rng.random(len(names)) < share]
-    return self.canonical(a | {name: b[name] for name in taken})
+    pairs = zip(self.free_names, parents, strict=True)
+    given = {name: parent[name] for name, parent in pairs}
+    return self.canonical(configuration | given)
 
   def structure(self, configuration: Configuration) -> tuple:
     """The structural part: (name, value) pairs sorted by name; hashable."""

@@ -198,24 +198,6 @@ def near(
   return [space.canonical(space.baseline), *mutants]
 
 
-def ladder(
-  space: space_lib.Space, n: int, seed: int
-) -> list[member_lib.Configuration]:
-  """n configurations to start at, from the baseline to a draw of the space.
-
-  The i-th, counted from 0, takes i / (n - 1) of its free parameters, on
-  average, from a draw of its own: where the baseline is good the near ones are
-  better, where it is not the far ones, and crossing them finds what lies
-  between.
-  """
-  rng = member_lib.generator(seed, 'ladder')
-  base = space.canonical(space.baseline)
-  return [base] + [
-    space.cross(base, space.sample(rng), rng, share=i / (n - 1))
-    for i in range(1, n)
-  ]
-
-
 def startable(n: int, fresh: int | None) -> int:
   """Members that may be started in `n` free slots."""
   return n if fresh is None else max(0, min(n, fresh))

@@ -145,19 +145,12 @@ def _experiment(
 ) -> experiment_lib.Experiment:
   """What the campaign of the flags needs."""
   options = {}
-  if start := _start(given):
-    options['initial'] = start(
+  if ablation.PHASE in given['phases']:
+    # Each change costs the ablation several runs.
+    options['initial'] = strategy_lib.near(
       experiment_lib.load_space(given), given['population'], given['seed']
     )
   return experiment_lib.build(given, hosts=hosts, **options)
-
-
-def _start(given: dict[str, Any]) -> Callable[..., list] | None:
-  """Makes the first configurations; None where the strategy does itself."""
-  if ablation.PHASE in given['phases']:
-    return strategy_lib.near  # Each change costs the ablation several runs.
-  evolves = given['strategy'] in experiment_lib.EVOLVING
-  return strategy_lib.ladder if evolves else None
 
 
 def _larger(

@@ -115,7 +115,7 @@ def define_members() -> None:
   flags.DEFINE_list('tiers', 'configuration', 'What the search may change.')
   number(
     'inherit_at',
-    0.3,
+    0.0,
     'Share of the budget at which an evolution child takes over the weights'
     ' of its lineage; 0 trains every child from scratch.',
     lower_bound=0.0,

@@ -51,6 +51,13 @@ class Evolution(strategy.Strategy):
   thousand models; for 100 members, a window of 20 and tournaments of 5 did
   best or as well as the best on five tasks of 100 seeds (`evo/README.md`).
 
+  A child has as many parents as it has parameters: each is from the winner of
+  a tournament of its own, then one or two are mutated. Gene pool recombination
+  of Muehlenbein and Voigt ("Gene Pool Recombination in Genetic Algorithms",
+  1996), the global discrete recombination of evolution strategies: unlike one
+  or two parents' mutants, such children lie as far apart as the good members
+  do, so that few of them cover what those have found.
+
   No slot ever waits: until a member has finished well, further initial
   configurations are started.
 
@@ -75,7 +82,7 @@ class Evolution(strategy.Strategy):
     *,
     window: int | None = None,
     tournament: int = 5,
-    crossover: float = 0.5,
+    crossover: float = 1.0,
     inherit_at: float = 0.0,
     scratch: float = 0.25,
     step: float = 0.15,
@@ -91,10 +98,9 @@ class Evolution(strategy.Strategy):
         default 20, or twice the population if that is more.
       tournament: members drawn from the window, without replacement, of
         which the best is the parent.
-      crossover: probability that the parent is crossed with the winner of a
-        second tournament before mutation. The paper has none. At 100 members
-        and 40 seeds, half did no worse than none or a quarter on any of five
-        toys, and best where many parameters contribute separately.
+      crossover: probability that a child is recombined before mutation: each
+        of its parameters is that of the winner of a tournament of its own.
+        The paper has none; `evo/README.md` says what it is worth.
       inherit_at: share of the budget, in [0, 1), that a child inherits.
       scratch: probability that a child trains from scratch though it could
         inherit.
@@ -238,27 +244,26 @@ class Evolution(strategy.Strategy):
     self, rng: np.random.Generator, space: space_lib.Space
   ) -> tuple[Member, member_lib.Configuration]:
     """A tournament's winner, and a child of it that the space allows."""
-    parent = self._winner(rng)
+    parent, *others = self._winners(1 + len(space.free), rng)
     configuration = parent.configuration
     if rng.random() < self.crossover:
-      other = self._winner(rng).configuration
-      configuration = space.cross(configuration, other, rng)
+      parents = [other.configuration for other in others]
+      configuration = space.recombine(configuration, parents)
     return parent, space.mutate(
       configuration, rng, step=self.step, resample=self.resample
     )
 
-  def _winner(self, rng: np.random.Generator) -> Member:
-    """Wins a tournament among the window; never a failure."""
-    drawn = self._draw(list(self._window), rng)
-    if all(math.isinf(m.loss) for m in drawn):
-      sound = [m for m in self._window if math.isfinite(m.loss)]
-      drawn = self._draw(sound, rng)
-    return min(drawn, key=lambda m: (m.loss, m.id))
+  def _winners(self, n: int, rng: np.random.Generator) -> list[Member]:
+    """Winners of n tournaments among the window; never a failure."""
+    ranked = sorted(self._window, key=lambda m: (m.loss, m.id))
+    sound = sum(math.isfinite(m.loss) for m in ranked)
+    ranks = self._tournaments(n, len(ranked), rng)
+    again = self._tournaments(n, sound, rng)
+    return [ranked[i] for i in np.where(ranks < sound, ranks, again)]
 
-  def _draw(
-    self, members: list[Member], rng: np.random.Generator
-  ) -> list[Member]:
-    """A tournament's entrants, without replacement."""
-    size = min(self.tournament, len(members))
-    picks = rng.choice(len(members), size=size, replace=False)
-    return [members[i] for i in picks]
+  def _tournaments(
+    self, n: int, members: int, rng: np.random.Generator
+  ) -> np.ndarray:
+    """Ranks [n] of winners; each one's entrants are without replacement."""
+    drawn = rng.permuted(np.tile(np.arange(members), (n, 1)), axis=1)
+    return drawn[:, : self.tournament].min(axis=1)

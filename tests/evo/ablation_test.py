@@ -48,7 +48,9 @@ def only(name):
 def some_stack(seed):
   """A random configuration, of which some parameters are the baseline's."""
   rng = np.random.default_rng(seed)
-  return SPACE.cross(SPACE.sample(rng), BASE, rng)
+  drawn = SPACE.sample(rng)
+  picks = rng.integers(2, size=len(SPACE.free))
+  return SPACE.recombine(drawn, [(drawn, BASE)[i] for i in picks])
 
 
 SEEDS = st.integers(0, 2**31)

@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 
 from evo import member, space, strategy
@@ -58,28 +57,6 @@ def test_given_configurations_come_first(line):
 def test_given_configurations_must_be_valid(line):
   with pytest.raises(ValueError, match='x is 2; expected a number in'):
     Nothing(line, initial=[{'x': 2}])
-
-
-def test_a_ladder_leads_from_the_baseline_to_draws_of_the_whole_space():
-  wide = {'kind': 'float', 'low': 0.0, 'high': 1.0, 'default': 0.5}
-  parameters = {f'x{i}': wide | {'tier': 'configuration'} for i in range(60)}
-  parameters['fixed'] = wide | {'tier': 'objective'}
-  full = space.Space.from_json({'name': 'wide', 'parameters': parameters})
-  full = full.restrict(['configuration'])
-  runs = [strategy.ladder(full, 7, seed) for seed in range(40)]
-  assert runs[0] == strategy.ladder(full, 7, 0) != runs[1]
-  assert all(run[0] == full.baseline for run in runs)
-  assert all(c['fixed'] == 0.5 for run in runs for c in run)
-  changed = [[sum(v != 0.5 for v in c.values()) for c in run] for run in runs]
-  shares = np.mean(changed, 0) / 60
-  np.testing.assert_allclose(shares, np.arange(7) / 6, atol=0.05)
-  # Each has a draw of its own.
-  x = np.array([c['x0'] for run in runs for c in run if c['x0'] != 0.5])
-  assert len(set(x)) == len(x) and x.min() < 0.1 and x.max() > 0.9
-
-
-def test_a_ladder_of_one_is_the_baseline(line):
-  assert strategy.ladder(line, 1, 0) == [line.baseline]
 
 
 def test_one_seed_serves_every_member_but_differs_between_searches(line):

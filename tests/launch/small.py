@@ -38,6 +38,7 @@ def write(folder):
     '--member_tokens=5120',
     '--evaluation_tokens=2048',
     '--population=4',
+    '--inherit_at=0.3',
     '--max_members=8',
     '--confirm_seeds=3',
   ]

@@ -126,7 +126,8 @@ def test_every_configuration_of_a_ready_space_makes_a_network(name, seed):
     for _ in range(5):
       configuration = space.mutate(configuration, rng, expected=4)
       configurations.append(configuration)
-  configurations.append(space.cross(*configurations[-2:], rng))
+  parents = rng.choice(configurations, size=len(space.free)).tolist()
+  configurations.append(space.recombine(space.baseline, parents))
   contexts = space.by_name['context'].choices
   for configuration in configurations:
     pairs = dict(space.structure(configuration))
