@@ -1,4 +1,4 @@
-"""Ageing evolution with tournaments, crossover and inherited weights."""
+"""Ageing evolution with tournaments, recombination and inherited weights."""
 
 import collections
 import dataclasses
