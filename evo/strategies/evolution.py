@@ -49,7 +49,8 @@ class Evolution(strategy.Strategy):
   child; the oldest leaves the window, even the best, so that a lucky loss
   cannot rule for ever. The paper's 100 members and samples of 25 served 20
   thousand models; for 100 members, a window of 20 and tournaments of 5 did
-  best or as well as the best on five tasks of 100 seeds (`evo/README.md`).
+  best or as well as the best on five tasks of 100 seeds, when a child had one
+  parent or two (`evo/README.md`).
 
   A child has as many parents as it has parameters: each is from the winner of
   a tournament of its own, then one or two are mutated. Gene pool recombination
