@@ -5,7 +5,6 @@ shard's own slots, and none has a collective over `member` but `inherit`.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -156,12 +155,9 @@ class Shard:
 
       return jax.lax.cond(slot.active, score, rest, state)
 
-    return self._map(member, state, slots)
-
-  def _map(self, function: Callable, *args: PyTree) -> PyTree:
     if self.mapped:
-      return jax.lax.map(lambda row: function(*row), args)
-    return jax.vmap(function)(*args)
+      return jax.lax.map(lambda row: member(*row), (state, slots))
+    return jax.vmap(member)(state, slots)
 
   def _split(self, row: PyTree) -> PyTree:
     """One member's state, on its devices as `specs` says."""
